@@ -1,0 +1,203 @@
+import { readFileSync } from "node:fs";
+import { homedir } from "node:os";
+import { join, resolve } from "node:path";
+import { z } from "zod";
+import { systemCode } from "#core/errors.ts";
+
+/**
+ * Every setting: its default, its unit, one sentence. `appDomain` is `--app-domain` on the command line, `SOLUM_APP_DOMAIN`
+ * in the environment and `appDomain` in the file; the command line wins over the environment, and that over the file.
+ */
+const bytes = z.coerce.number().int().positive();
+const milliseconds = z.coerce.number().int().positive();
+const host = z.string().regex(/^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/, "must be a host name in lower case, without a port");
+const list = z.preprocess(
+  (value) => (typeof value === "string" ? value.split(",").filter(Boolean) : value),
+  z.array(z.string()),
+);
+
+export const settings = z.strictObject({
+  data: z.string().min(1).describe("Folder that holds everything durable."),
+  runtime: z
+    .string()
+    .optional()
+    .describe(
+      "Folder for sockets; short, mode 0700. Default: one under XDG_RUNTIME_DIR or the system's temporary folder.",
+    ),
+  port: z.coerce.number().int().min(0).max(65535).default(8787).describe("Public TCP port; 0 takes a free one."),
+  host: z.string().default("localhost").describe("Address to listen on; localhost means 127.0.0.1 and ::1."),
+  appDomain: host.default("localhost").describe("Workers answer at <worker>.<appDomain>."),
+  consoleHost: host
+    .default("localhost")
+    .describe("Host of the console and the API; outside the app domain of a public installation."),
+  publicScheme: z
+    .enum(["http", "https"])
+    .default("http")
+    .describe("Scheme of printed addresses; https behind a proxy that ends TLS."),
+  logLevel: z
+    .enum(["debug", "info", "warn", "error"])
+    .default("info")
+    .describe("What the processes write to their logs."),
+  unsupportedBindings: z
+    .enum(["refuse", "stub"])
+    .default("refuse")
+    .describe("A binding type that Solum lacks: refuse the upload, or deploy and throw on use."),
+  egressAllow: list
+    .default(["public"])
+    .describe("Where Workers may connect to: CIDR blocks, or public, private, local."),
+  egressDeny: list.default([]).describe("CIDR blocks that Workers may not reach even when allowed above."),
+  d1Hosts: z.coerce.number().int().min(1).max(64).default(2).describe("Processes that D1 databases are spread over."),
+  startupCpuMs: milliseconds
+    .default(1000)
+    .describe("CPU time that a Worker's start-up may take before it is refused (10021)."),
+  startupMs: milliseconds.default(5000).describe("The same as wall time."),
+  drainMs: milliseconds.default(30_000).describe("How long requests under way may go on after a deploy or a stop."),
+  requestBodyBytes: bytes.default(512 * 1024 * 1024).describe("Largest request body to a Worker."),
+  workerBytes: bytes.default(64 * 1024 * 1024).describe("Largest Worker, all modules together."),
+  colo: z
+    .string()
+    .regex(/^[A-Z]{3}$/)
+    .default("SOL")
+    .describe("What request.cf.colo and the end of CF-Ray say."),
+});
+
+export type Config = Readonly<z.infer<typeof settings>>;
+export type SettingName = keyof Config;
+export type SettingInput = Partial<Record<SettingName, unknown>>;
+
+export const settingNames = Object.keys(settings.shape) as SettingName[];
+
+/** A setting that cannot be used, said so that a person can mend it. */
+export class ConfigError extends Error {
+  override readonly name = "ConfigError";
+}
+
+/** `appDomain` → `app-domain`. */
+export function flagOf(name: SettingName): string {
+  return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+}
+
+/** `appDomain` → `SOLUM_APP_DOMAIN`. */
+export function variableOf(name: SettingName): string {
+  return `SOLUM_${flagOf(name).replaceAll("-", "_").toUpperCase()}`;
+}
+
+/** The configuration from the command line's `flags`, the environment and the config file. */
+export function loadConfig(flags: SettingInput & { config?: string }): Config {
+  const { config: file, ...given } = flags;
+  const variables = readVariables();
+  const named = file ?? process.env["SOLUM_CONFIG"];
+  const before = { ...variables, ...given };
+  const namedFile = named ? readFile(named) : undefined;
+  const wanted = before.data ?? namedFile?.["data"];
+  const data = resolve(typeof wanted === "string" && wanted !== "" ? wanted : defaultData());
+  const fromFile = namedFile ?? readFile(join(data, "config.json"), { optional: true });
+  const result = settings.safeParse({ ...fromFile, ...before, data });
+  if (!result.success) throw new ConfigError(explain(result.error));
+  return Object.freeze(checkTogether(result.data));
+}
+
+/** Where the running instance is written down for other commands: the user's state folder. */
+export function pointerFile(): string {
+  return join(process.env["XDG_STATE_HOME"] || join(homedir(), ".local", "state"), "solum", "instance.json");
+}
+
+/** The data folder named by the environment, for commands that look for a running instance. */
+export function dataFromEnvironment(): string | undefined {
+  return process.env["SOLUM_DATA"];
+}
+
+/** The system's folder for short-lived sockets, when it has one for this user. */
+export function userRuntimeFolder(): string | undefined {
+  return process.env["XDG_RUNTIME_DIR"];
+}
+
+/** What the supervisor gave this process: never in a file and never in the arguments. */
+export function processVariable(name: "SOLUM_CAPABILITY_KEY"): string {
+  const value = process.env[name];
+  if (!value) throw new Error(`${name} is not set`);
+  return value;
+}
+
+/** The environment for a child that is not ours to restrict, such as wrangler. */
+export function inheritedEnvironment(): NodeJS.ProcessEnv {
+  return { ...process.env };
+}
+
+/** The environment for Solum's own processes: nothing of the user's but what programs need to start. */
+export function childEnvironment(): Record<string, string> {
+  const kept = ["PATH", "HOME", "LANG", "TZ", "TMPDIR", "XDG_RUNTIME_DIR", "SSL_CERT_FILE", "SSL_CERT_DIR"];
+  return Object.fromEntries(
+    kept.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]])),
+  );
+}
+
+function defaultData(): string {
+  return join(process.env["XDG_DATA_HOME"] || join(homedir(), ".local", "share"), "solum");
+}
+
+function readVariables(): SettingInput {
+  const found: SettingInput = {};
+  for (const name of settingNames) {
+    const value = process.env[variableOf(name)];
+    if (value !== undefined) found[name] = value;
+  }
+  return found;
+}
+
+function readFile(file: string, { optional = false } = {}): Record<string, unknown> {
+  let text: string;
+  try {
+    text = readFileSync(file, "utf8");
+  } catch (error) {
+    if (optional && systemCode(error) === "ENOENT") return {};
+    throw new ConfigError(`${file} cannot be read`, { cause: error });
+  }
+  try {
+    return z.record(z.string(), z.unknown()).parse(JSON.parse(text));
+  } catch (error) {
+    throw new ConfigError(`${file} is not a JSON object`, { cause: error });
+  }
+}
+
+function checkTogether(config: Config): Config {
+  const inside = config.consoleHost === config.appDomain || config.consoleHost.endsWith(`.${config.appDomain}`);
+  if (inside && config.appDomain !== "localhost") {
+    throw new ConfigError(
+      `consoleHost ${config.consoleHost} lies in the app domain ${config.appDomain}: a Worker could plant cookies for the console. Choose another host.`,
+    );
+  }
+  return config;
+}
+
+function explain(error: z.ZodError): string {
+  return error.issues
+    .map((issue) => {
+      if (issue.code === "unrecognized_keys") return issue.keys.map((key) => unknownSetting(key)).join("\n");
+      return `${issue.path.join(".")}: ${issue.message}`;
+    })
+    .join("\n");
+}
+
+/** What to say about a setting that does not exist: the nearest one that does. */
+export function unknownSetting(key: string): string {
+  const wanted = key.replaceAll(/[-_]/g, "").toLowerCase();
+  const nearest = settingNames.toSorted(
+    (a, b) => distance(a.toLowerCase(), wanted) - distance(b.toLowerCase(), wanted),
+  )[0];
+  return `There is no setting "${key}". Did you mean "${nearest}"?`;
+}
+
+/** Levenshtein distance. */
+function distance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const swap = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      next.push(Math.min(swap, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
+    }
+    row = next;
+  }
+  return row[b.length] ?? 0;
+}

@@ -1,0 +1,24 @@
+/** Programs that run as a process or thread of their own, each a file in `roles/`. */
+export type EntryName = "main" | "writer";
+
+/** Where an entry's code is: beside this file when Solum is built, in the source tree when it is run from there. */
+export function entryUrl(name: EntryName): URL {
+  const fromSource = import.meta.url.endsWith(".ts");
+  if (!fromSource) return new URL(`./${name}.js`, import.meta.url);
+  return new URL(name === "main" ? "../main.ts" : `../roles/${name}.ts`, import.meta.url);
+}
+
+/** Scripts that run inside workerd: the name of their `.worker.ts` file. */
+export type WorkerScriptName = "entry" | "probe" | "router" | "tail" | "d1-host";
+
+/** Where such a script is after the build. */
+export function workerScriptUrl(name: WorkerScriptName): URL {
+  return new URL(`${distFolder}workers/${name}.js`, import.meta.url);
+}
+
+/** File that names the build; processes of another build are replaced rather than adopted. */
+export function buildIdUrl(): URL {
+  return new URL(`${distFolder}build-id`, import.meta.url);
+}
+
+const distFolder = import.meta.url.endsWith(".ts") ? "../../dist/" : "./";

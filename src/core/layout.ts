@@ -1,0 +1,88 @@
+import { join } from "node:path";
+
+/**
+ * Every path of an installation. `data` holds what must survive; `runtime` holds sockets and generated files, and can be
+ * made anew. Nothing in a name comes from a user: only ids that we made.
+ */
+export function dataLayout(data: string) {
+  return {
+    root: data,
+    /** Held by the supervisor for as long as it lives. */
+    lock: join(data, "lock"),
+    /** Where a running instance is: read by other commands. */
+    instance: join(data, "instance.json"),
+    keys: join(data, "keys"),
+    masterKey: join(data, "keys", "master.key"),
+    token: join(data, "keys", "token"),
+    logs: join(data, "logs"),
+    log: (process: string) => join(data, "logs", `${process}.log`),
+    control: join(data, "control"),
+    controlLock: join(data, "control", "lock"),
+    controlDb: join(data, "control", "control.db"),
+    /** Uploads that are not accepted yet; emptied at start. */
+    staging: join(data, "control", "staging"),
+    /** Modules and assets by the SHA-256 of their bytes. */
+    blobs: join(data, "control", "blobs"),
+    blob: (hash: string) => join(data, "control", "blobs", hash.slice(0, 2), hash),
+    /** One folder of hard links for each distinct set of assets. */
+    assetTree: (hash: string) => join(data, "control", "assets", hash),
+    assetTrees: join(data, "control", "assets"),
+    state: join(data, "state"),
+    stateLock: join(data, "state", "lock"),
+    kvDb: join(data, "state", "kv.db"),
+    kvValues: join(data, "state", "kv"),
+    r2Db: join(data, "state", "r2.db"),
+    r2Blobs: join(data, "state", "r2"),
+    d1Host: (host: number) => join(data, "d1", String(host)),
+    d1Lock: (host: number) => join(data, "d1", String(host), "lock"),
+    ingress: join(data, "ingress"),
+    /** The last routing table that was good. */
+    routes: join(data, "ingress", "routes.json"),
+  };
+}
+
+export type DataLayout = ReturnType<typeof dataLayout>;
+
+/** Sockets and generated files. Kept short: a unix socket's path ends at 107 bytes. */
+export function runtimeLayout(runtime: string) {
+  return {
+    root: runtime,
+    /** The configuration as the supervisor read it. */
+    config: join(runtime, "config.json"),
+    supervisor: join(runtime, "supervisor.sock"),
+    control: join(runtime, "control.sock"),
+    /** REST calls to the stores in the state process. */
+    stores: join(runtime, "stores.sock"),
+    /** The ingress's table and counters. */
+    ingress: join(runtime, "ingress.sock"),
+    egress: join(runtime, "egress.sock"),
+    d1Host: (host: number) => join(runtime, "d1", `${host}.sock`),
+    d1Folder: join(runtime, "d1"),
+    /** Generated configuration of a process that we start ourselves. */
+    service: (name: string) => join(runtime, "services", name),
+    workers: join(runtime, "w"),
+    /** One Worker's sockets: all that its processes can reach. */
+    worker: (workerId: string) => workerLayout(join(runtime, "w", workerId)),
+  };
+}
+
+export type RuntimeLayout = ReturnType<typeof runtimeLayout>;
+
+function workerLayout(root: string) {
+  return {
+    root,
+    /** KV and R2 bindings: the state process listens. */
+    state: join(root, "state.sock"),
+    /** Batches of log events: the control process listens. */
+    log: join(root, "log.sock"),
+    /** Service bindings and the platform's own host names: the ingress listens. */
+    platform: join(root, "platform.sock"),
+    /** Links to the sockets of processes that serve every Worker. */
+    egress: join(root, "egress.sock"),
+    d1Host: (host: number) => join(root, `d1-${host}.sock`),
+    /** One process of one version: its configuration and its own sockets. */
+    process: (processId: string) => join(root, "p", processId),
+  };
+}
+
+export type WorkerLayout = ReturnType<typeof workerLayout>;

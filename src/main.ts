@@ -1,0 +1,3 @@
+import { createLogger } from "#core/log.ts";
+
+createLogger("main").info("nothing to run yet");
