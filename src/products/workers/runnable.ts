@@ -1,0 +1,70 @@
+/**
+ * All that starting a version needs, and nothing that changes while it runs. Immutable, like the version it comes from;
+ * a process whose RunnableVersion is equal is the same process.
+ */
+export type RunnableVersion = {
+  accountId: string;
+  workerId: string;
+  scriptName: string;
+  versionId: string;
+  /** `workers/tag` of the upload, for the version_metadata binding. */
+  versionTag: string;
+  /** ISO time. */
+  createdOn: string;
+  /** `assets-only`: a Worker without code of its own. */
+  format: "modules" | "service-worker" | "assets-only";
+  /** The main module first. */
+  modules: readonly VersionModule[];
+  /** Names that the main module exports, `default` among them; empty for a service worker. */
+  exports: readonly string[];
+  compatibilityDate: string;
+  compatibilityFlags: readonly string[];
+  bindings: readonly ResolvedBinding[];
+  assets: VersionAssets | undefined;
+};
+
+export type ModuleType = "esm" | "cjs" | "text" | "data" | "wasm" | "json";
+
+export type VersionModule = {
+  /** Path relative to the main module's folder, normalised: `index.js`, `lib/a.wasm`. */
+  name: string;
+  type: ModuleType;
+  /** SHA-256 of its bytes, hexadecimal; where the bytes are follows from it. */
+  hash: string;
+  sizeBytes: number;
+};
+
+export type VersionAssets = {
+  /** Name of the folder of hard links (`DataLayout.assetTree`). */
+  tree: string;
+  config: AssetsConfig;
+};
+
+/** `metadata.assets.config` of an upload, wrangler-api §3.4. */
+export type AssetsConfig = {
+  html_handling?: "auto-trailing-slash" | "force-trailing-slash" | "drop-trailing-slash" | "none";
+  not_found_handling?: "none" | "404-page" | "single-page-application";
+  run_worker_first?: boolean | readonly string[];
+  /** Texts of the files of these names. */
+  _headers?: string;
+  _redirects?: string;
+};
+
+/** A binding whose target was found and fixed when the version was uploaded. */
+export type ResolvedBinding = { name: string } & (
+  | { type: "plain_text"; text: string }
+  | { type: "json"; json: unknown }
+  /** The text reaches the process by its environment, never by a file. */
+  | { type: "secret_text" }
+  | { type: "kv_namespace"; namespaceId: string }
+  | { type: "d1"; databaseId: string; host: number }
+  | { type: "r2_bucket"; bucketId: string }
+  /** By name, as on Cloudflare: the callee's current version answers. */
+  | { type: "service"; service: string }
+  | { type: "assets" }
+  | { type: "version_metadata" }
+  /** Service-worker format only; the bytes are a module of the version. */
+  | { type: "wasm_module" | "text_blob" | "data_blob"; hash: string }
+  /** A type that Solum lacks, deployed because `unsupportedBindings` is `stub`: every use of it throws. */
+  | { type: "unsupported"; wanted: string }
+);
