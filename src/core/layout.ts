@@ -24,9 +24,10 @@ export function dataLayout(data: string) {
     /** Modules and assets by the SHA-256 of their bytes. */
     blobs: join(data, "control", "blobs"),
     blob: (hash: string) => join(data, "control", "blobs", hash.slice(0, 2), hash),
-    /** One folder of hard links for each distinct set of assets. */
-    assetTree: (hash: string) => join(data, "control", "assets", hash),
+    /** Each distinct set of assets: a folder of hard links, and beside it which file has which type. */
     assetTrees: join(data, "control", "assets"),
+    assetFiles: (tree: string) => join(data, "control", "assets", tree, "files"),
+    assetManifest: (tree: string) => join(data, "control", "assets", tree, "manifest.json"),
     state: join(data, "state"),
     stateLock: join(data, "state", "lock"),
     kvDb: join(data, "state", "kv.db"),

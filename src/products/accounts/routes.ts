@@ -15,13 +15,13 @@ export function identityRoutes(accounts: AccountStore): Api {
   });
   app.get("/user/tokens/verify", (c) => ok(c, { id: c.get("principal").tokenId, status: "active" }));
   app.get("/accounts", async (c) => {
-    const mine = await accounts.getMany(c.get("principal").accountIds);
-    const { items, info } = paginate(mine.map(accountJson), pageOf(c, { perPage: 20, perPageMax: 50 }));
+    const owned = await accounts.getMany(c.get("principal").accountIds);
+    const { items, info } = paginate(owned.map(accountJson), pageOf(c, { perPage: 20, perPageMax: 50 }));
     return ok(c, items, info);
   });
   app.get("/memberships", async (c) => {
-    const mine = await accounts.getMany(c.get("principal").accountIds);
-    const all = mine.map((account) => ({
+    const owned = await accounts.getMany(c.get("principal").accountIds);
+    const all = owned.map((account) => ({
       id: account.id,
       status: "accepted",
       account: { id: account.id, name: account.name },

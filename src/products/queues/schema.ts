@@ -1,7 +1,14 @@
 import { z } from "zod";
 
 /** A queue as the control database knows it; its messages are another matter. Times are ISO texts. */
-export type Queue = { id: string; accountId: string; name: string; settings: QueueSettings; createdOn: string; modifiedOn: string };
+export type Queue = {
+  id: string;
+  accountId: string;
+  name: string;
+  settings: QueueSettings;
+  createdOn: string;
+  modifiedOn: string;
+};
 
 /** https://developers.cloudflare.com/queues/platform/limits/: names have at most 63 characters. */
 export const queueName = /^[a-z0-9]([a-z0-9-_]{0,61}[a-z0-9])?$/i;

@@ -5,14 +5,9 @@ import type { Queue } from "#products/queues/schema.ts";
 export const createQueue = transaction("queues.create", (db, queue: Queue): void => {
   const taken = db.prepare("SELECT 1 FROM queues WHERE account_id = ? AND name = ?").get(queue.accountId, queue.name);
   if (taken) throw queueErrors.nameTaken(queue.name);
-  db.prepare("INSERT INTO queues (id, account_id, name, settings, created_on, modified_on) VALUES (?, ?, ?, ?, ?, ?)").run(
-    queue.id,
-    queue.accountId,
-    queue.name,
-    JSON.stringify(queue.settings),
-    queue.createdOn,
-    queue.modifiedOn,
-  );
+  db.prepare(
+    "INSERT INTO queues (id, account_id, name, settings, created_on, modified_on) VALUES (?, ?, ?, ?, ?, ?)",
+  ).run(queue.id, queue.accountId, queue.name, JSON.stringify(queue.settings), queue.createdOn, queue.modifiedOn);
 });
 
 export const deleteQueue = transaction(
