@@ -5,6 +5,7 @@ import type { AssetStore } from "#products/workers/assets.ts";
 import type { Resources } from "#products/workers/bindings.ts";
 import type { BlobStore, Staged } from "#products/workers/blobs.ts";
 import type { Deployer } from "#products/workers/deployer.ts";
+import { secretContext } from "#products/workers/secret-context.ts";
 import { workerErrors } from "#products/workers/errors.ts";
 import { draftVersion, refuseUnsupported, withSecrets, type Draft } from "#products/workers/draft.ts";
 import { checkWorkerName } from "#products/workers/worker-name.ts";
@@ -177,7 +178,7 @@ async function tryOut(
   const secrets = [
     ...[...newSecrets].map(([name, text]) => ({
       name,
-      sealed: seal(parts.sealKey, secretContext(worker, name), text) as Uint8Array,
+      sealed: seal(parts.sealKey, secretContext(worker.accountId, worker.id, name), text) as Uint8Array,
     })),
     ...[...keptSecrets].map(([name, from]) => ({
       name,
@@ -213,12 +214,11 @@ function keptSecret(
 ): Uint8Array {
   if (!sealed) throw workerErrors.inheritInvalid([name]);
   if (name === from) return sealed;
-  return seal(parts.sealKey, secretContext(worker, name), unseal(parts.sealKey, secretContext(worker, from), sealed));
-}
-
-/** What a sealed secret belongs to; the supervisor opens it under the same name. */
-export function secretContext(worker: { accountId: string; id: string }, name: string): string {
-  return `secret/${worker.accountId}/${worker.id}/${name}`;
+  return seal(
+    parts.sealKey,
+    secretContext(worker.accountId, worker.id, name),
+    unseal(parts.sealKey, secretContext(worker.accountId, worker.id, from), sealed),
+  );
 }
 
 async function commit(
