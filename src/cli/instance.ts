@@ -1,7 +1,7 @@
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
-import { dataFromEnvironment, loadConfig, pointerFile } from "#config.ts";
-import { systemCode } from "#core/errors.ts";
+import { defaultDataFolder, pointerFile, variable } from "#environment.ts";
+import { systemCode, UserError } from "#core/errors.ts";
 import { dataLayout } from "#core/layout.ts";
 import { isAlive } from "#runtime/proc.ts";
 
@@ -16,11 +16,6 @@ export type Instance = {
   accountId: string;
 };
 
-/** A problem that a person can mend; the command line prints its text alone. */
-export class CliError extends Error {
-  override readonly name = "CliError";
-}
-
 /** Writes down where this instance is, for `findInstance` from any folder. */
 export async function announceInstance(instance: Instance): Promise<void> {
   const text = `${JSON.stringify(instance, null, 2)}\n`;
@@ -32,12 +27,12 @@ export async function announceInstance(instance: Instance): Promise<void> {
 
 /** The running instance: of the data folder that is named, else the one that was started last. */
 export async function findInstance(data: string | undefined): Promise<Instance> {
-  const named = data ?? dataFromEnvironment();
+  const named = data ?? variable("SOLUM_DATA");
   const file = named === undefined ? pointerFile() : dataLayout(resolve(named)).instance;
-  const fallback = named === undefined ? dataLayout(loadConfig({}).data).instance : file;
+  const fallback = named === undefined ? dataLayout(defaultDataFolder()).instance : file;
   const instance = (await readInstance(file)) ?? (await readInstance(fallback));
   if (!instance || !isAlive(instance)) {
-    throw new CliError(
+    throw new UserError(
       named === undefined
         ? "Solum is not running. Start it: solum up"
         : `Solum is not running on ${resolve(named)}. Start it: solum up --data ${named}`,

@@ -5,11 +5,12 @@ import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { inheritedEnvironment } from "#config.ts";
-import { messageOf } from "#core/errors.ts";
+import { inheritedEnvironment } from "#environment.ts";
+import { messageOf, UserError } from "#core/errors.ts";
 import { runtimeLayout } from "#core/layout.ts";
 import { wranglerEnvironment } from "#cli/environment.ts";
-import { apiUrl, CliError, findInstance, type Instance } from "#cli/instance.ts";
+import { askResult } from "#cli/client.ts";
+import { findInstance, type Instance } from "#cli/instance.ts";
 import { askSocket } from "#runtime/probe.ts";
 import type { SupervisorStatus } from "#runtime/supervisor.ts";
 
@@ -50,7 +51,7 @@ function findWrangler(cwd: string): string {
   try {
     return join(dirname(createRequire(import.meta.url).resolve("wrangler/package.json")), "bin", "wrangler.js");
   } catch (error) {
-    throw new CliError(`There is no wrangler here: npm install --save-dev wrangler (${messageOf(error)})`);
+    throw new UserError(`There is no wrangler here: npm install --save-dev wrangler (${messageOf(error)})`);
   }
 }
 
@@ -84,20 +85,14 @@ async function readLines(file: string): Promise<DeployLine[]> {
 
 /** wrangler drops scheme and port of an address that is not on workers.dev (wrangler-api §3.8). */
 async function announceDeploys(instance: Instance, lines: readonly DeployLine[]): Promise<void> {
-  const environment = await wranglerEnvironment(instance);
   for (const { type, worker_name: name, version_id: versionId } of lines) {
     if (type !== "deploy" || !name || !versionId) continue;
-    const answer = await fetch(
-      `${apiUrl(instance)}/accounts/${instance.accountId}/workers/workers/${encodeURIComponent(name)}`,
-      {
-        headers: { authorization: `Bearer ${environment["CLOUDFLARE_API_TOKEN"]}` },
-      },
+    const { subdomain } = await askResult<{ subdomain: { enabled: boolean; url: string } }>(
+      instance,
+      `/workers/workers/${encodeURIComponent(name)}`,
     );
-    const { result } = (await answer.json()) as { result?: { subdomain?: { enabled: boolean; url: string } } };
-    const address = result?.subdomain?.enabled
-      ? result.subdomain.url
-      : `${name} is deployed without an address (workers_dev is false)`;
-    const tookMs = await timeToLive(instance, name, versionId, environment);
+    const address = subdomain.enabled ? subdomain.url : `${name} is deployed without an address (workers_dev is false)`;
+    const tookMs = await timeToLive(instance, name, versionId);
     process.stdout.write(
       `\n${address}   version ${versionId.slice(0, 8)}${tookMs === undefined ? "" : `   live ${(tookMs / 1000).toFixed(2)} s after its upload`}\n`,
     );
@@ -105,16 +100,12 @@ async function announceDeploys(instance: Instance, lines: readonly DeployLine[])
 }
 
 /** From the moment the platform had the version until the ingress served it. */
-async function timeToLive(
-  instance: Instance,
-  name: string,
-  versionId: string,
-  environment: Record<string, string>,
-): Promise<number | undefined> {
+async function timeToLive(instance: Instance, name: string, versionId: string): Promise<number | undefined> {
   const { body } = await askSocket(runtimeLayout(instance.runtime).supervisor, { path: "/status", ms: 2000 });
   const liveMs = (JSON.parse(body) as SupervisorStatus).liveSinceMs[versionId];
-  const url = `${apiUrl(instance)}/accounts/${instance.accountId}/workers/scripts/${encodeURIComponent(name)}/versions/${versionId}`;
-  const answer = await fetch(url, { headers: { authorization: `Bearer ${environment["CLOUDFLARE_API_TOKEN"]}` } });
-  const { result } = (await answer.json()) as { result?: { metadata: { created_on: string } } };
-  return liveMs === undefined || !result ? undefined : Math.max(0, liveMs - Date.parse(result.metadata.created_on));
+  const version = await askResult<{ metadata: { created_on: string } }>(
+    instance,
+    `/workers/scripts/${encodeURIComponent(name)}/versions/${versionId}`,
+  );
+  return liveMs === undefined ? undefined : Math.max(0, liveMs - Date.parse(version.metadata.created_on));
 }
