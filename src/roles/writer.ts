@@ -1,4 +1,7 @@
 import { runWriter } from "#db/writer-thread.ts";
+import { accountsSchema } from "#products/accounts/writes.ts";
+import { queuesSchema } from "#products/queues/writes.ts";
+import { workersSchema } from "#products/workers/writes.ts";
 
 /** The writer thread of a database file: every product's tables and changes, of which a file names the ones it holds. */
-runWriter([]);
+runWriter([accountsSchema, workersSchema, queuesSchema]);
