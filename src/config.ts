@@ -129,19 +129,22 @@ function checkTogether(config: Config): Config {
 function explain(error: z.ZodError): string {
   return error.issues
     .map((issue) => {
-      if (issue.code === "unrecognized_keys") return issue.keys.map((key) => unknownSetting(key)).join("\n");
+      if (issue.code === "unrecognized_keys")
+        return issue.keys
+          .map((key) => `There is no setting "${key}". Did you mean "${nearestSetting(key)}"?`)
+          .join("\n");
       return `${issue.path.join(".")}: ${issue.message}`;
     })
     .join("\n");
 }
 
-/** What to say about a setting that does not exist: the nearest one that does. */
-export function unknownSetting(key: string): string {
+/** The setting whose name is nearest to `key`, however its words are joined. */
+export function nearestSetting(key: string): SettingName {
   const wanted = key.replaceAll(/[-_]/g, "").toLowerCase();
   const nearest = settingNames.toSorted(
     (a, b) => distance(a.toLowerCase(), wanted) - distance(b.toLowerCase(), wanted),
-  )[0];
-  return `There is no setting "${key}". Did you mean "${nearest}"?`;
+  );
+  return nearest[0] ?? "data";
 }
 
 /** Levenshtein distance. */

@@ -86,7 +86,7 @@ function parse(
     });
     if (positionals.length > positionalsMax)
       throw new UserError(`Too many arguments: ${positionals.slice(positionalsMax).join(" ")}`);
-    return { values: values as Record<string, string | boolean | undefined>, positionals };
+    return { values, positionals };
   } catch (error) {
     const unknown = error instanceof Error ? /Unknown option '--([^']*)'/.exec(error.message)?.[1] : undefined;
     if (unknown !== undefined)

@@ -195,9 +195,10 @@ export class Fronts {
   }
 
   async #drainAndStop(front: Front): Promise<void> {
-    const launch = front.launch();
     const end = performance.now() + this.#drainMs;
-    while (launch && front.keeper.state === "ready" && performance.now() < end) {
+    while (front.keeper.state === "ready" && performance.now() < end) {
+      const launch = front.launch();
+      if (!launch) break;
       const [requests, late] = await Promise.all([
         this.#openRequests(launch.sockets.http),
         openWaitUntil(launch.socket),
