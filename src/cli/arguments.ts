@@ -1,5 +1,5 @@
 import { parseArgs } from "node:util";
-import { flagOf, settingNames, unknownSetting, type SettingInput } from "#config.ts";
+import { flagOf, settingNames, nearestSetting, type SettingInput } from "#config.ts";
 import { UserError } from "#core/errors.ts";
 
 /** A command line, understood. */
@@ -89,16 +89,11 @@ function parse(
     return { values, positionals };
   } catch (error) {
     const unknown = error instanceof Error ? /Unknown option '--([^']*)'/.exec(error.message)?.[1] : undefined;
-    if (unknown !== undefined)
-      throw new UserError(
-        `${unknownSetting(unknown)
-          .replace("setting", "option")
-          .replace(
-            /"([^"]*)"\?$/,
-            (_, name: string) => `"--${name.replace(/[A-Z]/g, (l) => `-${l.toLowerCase()}`)}"?`,
-          )}`,
-        { cause: error },
-      );
+    if (unknown !== undefined) {
+      throw new UserError(`There is no option "--${unknown}". Did you mean "--${flagOf(nearestSetting(unknown))}"?`, {
+        cause: error,
+      });
+    }
     throw error instanceof UserError
       ? error
       : new UserError(error instanceof Error ? error.message : String(error), { cause: error });

@@ -1,12 +1,7 @@
 import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import {
-  firstError,
-  moduleUpload as modules,
-  uploadForm as form,
-  WorkersApi,
-} from "../../../test/support/workers-api.ts";
+import { firstError, uploadForm as form, WorkersApi } from "../../../test/support/workers-api.ts";
 
 let workers: WorkersApi;
 beforeEach(async () => {

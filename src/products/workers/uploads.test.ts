@@ -17,9 +17,9 @@ beforeEach(async () => {
 afterEach(() => workers[Symbol.asyncDispose]());
 
 const files = () =>
-  readdirSync(workers.layout.control, { recursive: true })
-    .filter((path) => !String(path).startsWith("control.db"))
-    .toSorted();
+  readdirSync(workers.layout.control, { recursive: true, encoding: "utf8" })
+    .filter((path) => !path.startsWith("control.db"))
+    .toSorted((a, b) => a.localeCompare(b));
 
 describe("an upload", () => {
   test("is tried, kept and deployed", async () => {
@@ -190,7 +190,7 @@ describe("an upload", () => {
     ],
   ])("with %s is refused and leaves nothing behind", async (_what, body, code, message) => {
     const before = files();
-    const answer = await workers.put("hello", body() as FormData);
+    const answer = await workers.put("hello", body());
     expect(firstError(answer)).toMatchObject({ code, message: expect.stringMatching(message) as string });
     expect(answer.json.success).toBe(false);
     expect(files()).toEqual(before);
