@@ -1,22 +1,16 @@
 import { createHash, randomBytes } from "node:crypto";
 import { mkdir, rm, symlink, writeFile } from "node:fs/promises";
-import { basename, join } from "node:path";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { workerScriptUrl } from "#core/entry.ts";
 import type { DataLayout, RuntimeLayout } from "#core/layout.ts";
 import { unseal } from "#core/seal.ts";
 import { secretContext } from "#products/workers/secret-context.ts";
 import type { RunnableVersion } from "#products/workers/runnable.ts";
+import type { ConfigFile } from "#runtime/binding-pieces.ts";
 import type { ChildSpec } from "#runtime/child.ts";
 import type { Launch } from "#runtime/keeper.ts";
-
-/** What one process of a version runs from. Pure text: the same version in the same folder is the same process. */
-export type FrontConfig = {
-  /** The workerd configuration. */
-  text: string;
-  /** Files that it embeds, besides the modules `m0`, `m1` …: name → content. */
-  files: Record<string, string>;
-  /** Environment variable → name of the secret that it carries. */
-  secretVariables: Record<string, string>;
-};
+import type { WorkerConfig } from "#runtime/worker-config.ts";
 
 export type FrontParts = {
   data: DataLayout;
@@ -25,7 +19,7 @@ export type FrontParts = {
   buildId: string;
   sealKey: Buffer;
   environment: Readonly<Record<string, string>>;
-  configure: (version: RunnableVersion, sockets: FrontSockets) => Promise<FrontConfig>;
+  configure: (version: RunnableVersion, sockets: FrontSockets) => Promise<WorkerConfig>;
 };
 
 /** `http` is what the ingress talks to, `probe` what we ask whether it lives and what is under way. */
@@ -48,19 +42,25 @@ export function parseFrontName(name: string): { workerId: string; versionId: str
   return kind === prefix && workerId && versionId && processId ? { workerId, versionId, processId } : undefined;
 }
 
-/** Prepares a new process: its folder with the configuration and links to the modules, and how to start it. */
+/** Prepares a new process: its folder with the configuration and what it embeds, and how to start it. */
 export async function launchFront(parts: FrontParts, startable: Startable): Promise<FrontLaunch> {
   const processId = randomBytes(4).toString("hex");
-  const launch = await describeFront(parts, startable, processId);
-  const { version, stagingFolder } = startable;
+  const { files, text, ...launch } = await describeFront(parts, startable, processId);
   await mkdir(launch.folder, { recursive: true, mode: 0o700 });
-  for (const [index, { hash }] of version.modules.entries()) {
-    const target = stagingFolder === undefined ? parts.data.blob(hash) : join(stagingFolder, basename(hash));
-    await symlink(target, join(launch.folder, `m${index}`));
-  }
-  for (const [name, content] of Object.entries(launch.files))
-    await writeFile(join(launch.folder, name), content, { mode: 0o600 });
+  for (const file of files) await placeFile(parts, startable, join(launch.folder, file.name), file);
+  await writeFile(join(launch.folder, "config.capnp"), text, { mode: 0o600 });
   return launch;
+}
+
+async function placeFile(
+  parts: FrontParts,
+  { stagingFolder }: Startable,
+  path: string,
+  file: ConfigFile,
+): Promise<void> {
+  if ("text" in file) await writeFile(path, file.text, { mode: 0o600 });
+  else if ("script" in file) await symlink(fileURLToPath(workerScriptUrl(file.script)), path);
+  else await symlink(stagingFolder === undefined ? parts.data.blob(file.hash) : join(stagingFolder, file.hash), path);
 }
 
 /** What `launchFront` would start as `processId`; nothing is written. An adopted process must be equal to this. */
@@ -68,13 +68,13 @@ export async function describeFront(
   parts: FrontParts,
   startable: Startable,
   processId: string,
-): Promise<FrontLaunch & { files: Record<string, string> }> {
+): Promise<FrontLaunch & Pick<WorkerConfig, "text" | "files">> {
   const { version, secrets } = startable;
   const folder = parts.runtime.worker(version.workerId).process(processId);
   const sockets = { http: join(folder, "http.sock"), probe: join(folder, "probe.sock") };
   const config = await parts.configure(version, sockets);
   const texts = Object.fromEntries(
-    Object.entries(config.secretVariables).map(([variable, name]) => [
+    Object.entries(config.environment).map(([variable, name]) => [
       variable,
       openSecret(parts.sealKey, version, name, secrets.get(name)),
     ]),
@@ -92,14 +92,7 @@ export async function describeFront(
     logFile: join(folder, "output.log"),
   };
   const dispose = () => rm(folder, { recursive: true, force: true });
-  return {
-    spec,
-    socket: sockets.probe,
-    sockets,
-    folder,
-    dispose,
-    files: { ...config.files, "config.capnp": config.text },
-  };
+  return { spec, socket: sockets.probe, sockets, folder, dispose, files: config.files, text: config.text };
 }
 
 function openSecret(key: Buffer, version: RunnableVersion, name: string, sealed: Uint8Array | undefined): string {

@@ -1,7 +1,7 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { request, type IncomingHttpHeaders } from "node:http";
+import { request, type IncomingHttpHeaders, type IncomingMessage } from "node:http";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -82,6 +82,11 @@ export class Solum implements AsyncDisposable {
     return runToEnd(program[0], [...program.slice(1), ...args], { environment: this.#ownEnvironment() });
   }
 
+  /** The same, in a project's folder. */
+  async runIn(folder: string, ...args: string[]): Promise<Outcome> {
+    return runToEnd(program[0], [...program.slice(1), ...args], { cwd: folder, environment: this.#ownEnvironment() });
+  }
+
   /** The unmodified wrangler, in `project`. */
   async wrangler(
     project: string,
@@ -123,7 +128,7 @@ export class Solum implements AsyncDisposable {
       ...(options.signal ? { signal: options.signal } : {}),
     });
     outgoing.end(options.body);
-    const [response] = (await once(outgoing, "response")) as [import("node:http").IncomingMessage];
+    const [response] = (await once(outgoing, "response")) as [IncomingMessage];
     const body = await buffer(response);
     return { status: response.statusCode ?? 0, headers: response.headers, body, text: body.toString("utf8") };
   }
