@@ -154,6 +154,13 @@ export class Solum implements AsyncDisposable {
     return { status: answer.status, json: JSON.parse(answer.text) as never };
   }
 
+  /** An answer of the API below the first account that is no envelope. */
+  async rawApi(path: string): Promise<Answer> {
+    return this.request("localhost", `/client/v4/accounts/${this.environment["CLOUDFLARE_ACCOUNT_ID"]}${path}`, {
+      headers: { authorization: `Bearer ${this.environment["CLOUDFLARE_API_TOKEN"]}` },
+    });
+  }
+
   /** SIGTERM, and its exit code. */
   async stop(): Promise<number | null> {
     const child = this.#process;
