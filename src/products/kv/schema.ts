@@ -72,7 +72,7 @@ export const bulkWriteBody = z.array(
     base64: z.boolean().nullish(),
     expiration: z.number().nullish(),
     expiration_ttl: z.number().nullish(),
-    metadata: z.unknown(),
+    metadata: z.unknown().optional(),
   }),
 );
 
