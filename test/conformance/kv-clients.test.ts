@@ -33,7 +33,8 @@ beforeAll(async () => {
   await stores.listen(join(folder, "stores.sock"));
   const remote = remoteKvStore(storeClient(join(folder, "stores.sock")));
   const app = createApi().route("/client/v4/accounts/:account_id/storage/kv", kvRoutes(remote));
-  api = createServer(getRequestListener(app.fetch)).listen(0, "127.0.0.1");
+  const listener = getRequestListener(app.fetch);
+  api = createServer((incoming, outgoing) => void listener(incoming, outgoing)).listen(0, "127.0.0.1");
   await once(api, "listening");
   const address = api.address();
   base = `http://127.0.0.1:${typeof address === "object" ? address?.port : ""}/client/v4`;

@@ -1,8 +1,9 @@
 import { isUtf8 } from "node:buffer";
+import { setImmediate } from "node:timers/promises";
 import { checkCacheTtl } from "#products/kv/checks.ts";
 import { kvErrors } from "#products/kv/errors.ts";
-import type { BulkGetBody } from "#products/kv/schema.ts";
-import type { KvSpace, KvStore } from "#products/kv/store.ts";
+import { limits, type BulkGetBody } from "#products/kv/schema.ts";
+import type { KvInfo, KvSpace, KvStore } from "#products/kv/store.ts";
 
 /**
  * The JSON object that answers a bulk get: key → value or null, with metadata `{value, metadata}`. Built as text: values that
@@ -17,16 +18,24 @@ export async function bulkGetAnswer(
   const as = type ?? "text";
   if (as !== "text" && as !== "json") throw kvErrors.bulkGetType(as);
   if (cacheTtl !== undefined && cacheTtl !== null) checkCacheTtl(cacheTtl);
+  const textOfValue = ({ body, metadata = "null", expiration }: KvInfo & { body: Uint8Array }) => {
+    const text = as === "json" ? jsonOf(body) : JSON.stringify(textOf(body));
+    if (withMetadata !== true) return text;
+    const ends = withExpiration && expiration !== undefined ? `,"expiration":${expiration}` : "";
+    return `{"value":${text},"metadata":${metadata}${ends}}`;
+  };
   const values = await store.getMany(space, keys);
-  const members = values.map((value, n) => {
-    const name = JSON.stringify(keys[n]);
-    if (!value) return `${name}:null`;
-    const text = as === "json" ? jsonOf(value.body) : JSON.stringify(textOf(value.body));
-    if (withMetadata !== true) return `${name}:${text}`;
-    const expiration =
-      withExpiration && value.expiration !== undefined ? `,"expiration":${String(value.expiration)}` : "";
-    return `${name}:{"value":${text},"metadata":${value.metadata ?? "null"}${expiration}}`;
-  });
+  const members: string[] = [];
+  let sinceRest = 0;
+  for (const [n, value] of values.entries()) {
+    members.push(`${JSON.stringify(keys[n])}:${value ? textOfValue(value) : "null"}`);
+    sinceRest += value?.sizeBytes ?? 0;
+    // Others are not to wait until 25 MiB are text.
+    if (sinceRest > limits.inlineBytes) {
+      sinceRest = 0;
+      await setImmediate();
+    }
+  }
   return `{${members.join(",")}}`;
 }
 

@@ -10,7 +10,7 @@ export type KvSpace = { accountId: string; namespaceId: string } | { boundNamesp
 /** Bytes in memory, or pieces as they come. */
 export type KvBytes = Uint8Array | AsyncIterable<Uint8Array>;
 
-export type KvValue = {
+type KvValue = {
   /** Pieces of a value that is a file; not reading them to the end is fine. */
   body: KvBytes;
   sizeBytes: number;
@@ -40,7 +40,7 @@ export type KvPage = {
   cursor: string | undefined;
 };
 
-export type NamespaceOrder = { order: "id" | "title"; direction: "asc" | "desc"; page: number; perPage: number };
+type NamespaceOrder = { order: "id" | "title"; direction: "asc" | "desc"; page: number; perPage: number };
 
 /**
  * Workers KV. Every read sees every write that was answered; Cloudflare promises less. A write is answered when it is on

@@ -10,7 +10,7 @@ import { kvErrors } from "#products/kv/errors.ts";
 import { limits } from "#products/kv/schema.ts";
 
 /** A file as its row describes it: `blocks` is the CRC32 of each block, four bytes each. */
-export type ValueFile = { file: string; sizeBytes: number; blocks: Uint8Array };
+type ValueFile = { file: string; sizeBytes: number; blocks: Uint8Array };
 
 /** A value on its way to disk. Nobody can see it before `finish`, nor ever when the process dies first. */
 export interface ValueWriter {
