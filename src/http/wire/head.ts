@@ -41,9 +41,10 @@ export class WireError extends Error {
 }
 
 const token = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
-// Visible characters, blanks and obs-text; no control characters, so no CR, LF or NUL (RFC 9110 §5.5).
+// Visible characters, blanks, obs-text and DEL; no other control characters, so no CR, LF or NUL (RFC 9110 §5.5). DEL ends
+// nothing, and workerd sends it: the key of an R2 read stands in a header as it is.
 // oxlint-disable-next-line no-control-regex
-const forbiddenInValue = /[\x00-\x08\x0a-\x1f\x7f]/;
+const forbiddenInValue = /[\x00-\x08\x0a-\x1f]/;
 // oxlint-disable-next-line no-control-regex
 const forbiddenInTarget = /[\x00-\x20\x7f-\xff]/;
 const digits = /^[0-9]{1,15}$/;

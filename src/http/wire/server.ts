@@ -112,8 +112,8 @@ class Connection {
     try {
       const rest = this.#body && !this.#body.complete ? bytes.subarray(this.#body.receive(bytes)) : bytes;
       if (rest.length > 0) this.#pending = this.#pending.length === 0 ? rest : Buffer.concat([this.#pending, rest]);
-      if (this.#busy && this.#pending.length > limits.headBytes)
-        throw new WireError(400, "too many requests at once on one connection");
+      // A peer may send its next request as soon as it has the answer, which is before we are done with this one.
+      if (this.#busy && this.#pending.length > limits.headBytes) this.#socket.pause();
       this.#next();
     } catch (error) {
       this.#refuse(error);
@@ -156,6 +156,8 @@ class Connection {
       }
       this.#busy = false;
       this.#body = undefined;
+      // Paused for a body that nobody read, or for what came after it.
+      if (this.#socket.isPaused()) this.#socket.resume();
       if (head.keepAlive) this.#next();
       else this.#socket.end();
     } catch (error) {

@@ -4,7 +4,7 @@ import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { bodyReader } from "#http/wire/body.ts";
 import { parseRequestHead, parseResponseHead, WireError } from "#http/wire/head.ts";
 import { createWireServer, type WireHandler, type WireServer } from "#http/wire/server.ts";
@@ -35,6 +35,10 @@ describe("request heads", () => {
     });
     expect(parse("GET / HTTP/1.1", "Upgrade: WebSocket", "Connection: keep-alive, Upgrade").upgrade).toBe("websocket");
     expect(parse("GET / HTTP/1.0").keepAlive).toBe(false);
+  });
+
+  test("a value may hold any byte that ends nothing", () => {
+    expect(parse("GET / HTTP/1.1", "X: a\x7f\u00ff\tb").fields).toEqual(["x", "a\x7f\u00ff\tb"]);
   });
 
   // scale-reliability-security §3.3, 57–60 and RFC 9112 §6.3.
@@ -216,6 +220,31 @@ describe("the server", () => {
       "PUT /b HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n3\r\ntwo\r\n0\r\n\r\nGET /c HTTP/1.1\r\nconnection: close\r\n\r\n",
     );
     expect((await text(socket)).match(/\/[a-c]=[a-z]*;/g)).toEqual(["/a=one;", "/b=two;", "/c=;"]);
+  });
+
+  test("a large request that comes while the last answer is being finished waits for it", async () => {
+    const finishing = Promise.withResolvers<void>();
+    const finished = Promise.withResolvers<void>();
+    await start(async (incoming) => {
+      if (incoming.method === "PUT") return { status: 200, body: `${(await incoming.bytes(10_000_000)).length}` };
+      const body = (async function* () {
+        try {
+          yield Buffer.from("answer");
+        } finally {
+          finishing.resolve();
+          await finished.promise;
+        }
+      })();
+      return { status: 200, body, length: 6 };
+    });
+    const socket = connect(path);
+    socket.write("GET / HTTP/1.1\r\n\r\n");
+    await finishing.promise;
+    socket.write("PUT / HTTP/1.1\r\ncontent-length: 3000000\r\nconnection: close\r\n\r\n");
+    socket.write(Buffer.alloc(3_000_000));
+    await vi.waitFor(() => expect(socket.bytesWritten).toBeGreaterThan(200_000));
+    finished.resolve();
+    expect((await text(socket)).endsWith("3000000")).toBe(true);
   });
 
   test("a handler that throws is a 500 and the connection goes on", async () => {
