@@ -2,7 +2,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { copyFileSync, writeFileSync } from "node:fs";
 import { Agent, request } from "node:http";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { text } from "node:stream/consumers";
 import type { BindingPiece } from "#core/binding-piece.ts";
 import { configText, embed } from "#core/capnp-text.ts";
@@ -16,16 +16,16 @@ const workerd = join(
 
 export type Reply = { status: number; text: string };
 
-/** A workerd that runs `script` with one binding and answers on a unix socket in `folder`, until it is closed. */
-export async function startWorker(folder: string, script: string, piece: BindingPiece) {
+/** A workerd that runs `modules`, the first of which is the main one, with one binding; it answers until it is closed. */
+export async function startWorker(folder: string, modules: readonly string[], piece: BindingPiece) {
   const socketPath = join(folder, "w.sock");
-  copyFileSync(script, join(folder, "worker.js"));
+  for (const module of modules) copyFileSync(module, join(folder, basename(module)));
   const config = configText({
     services: [
       {
         name: "main",
         worker: {
-          modules: [{ name: "worker.js", esModule: embed("worker.js") }],
+          modules: modules.map((module) => ({ name: basename(module), esModule: embed(basename(module)) })),
           compatibilityDate: "2026-08-01",
           compatibilityFlags: ["nodejs_compat"],
           bindings: piece.bindings,

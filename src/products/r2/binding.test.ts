@@ -2,7 +2,7 @@ import { mkdtempSync, readdirSync, readlinkSync, rmSync } from "node:fs";
 import { request } from "node:http";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { text } from "node:stream/consumers";
 import { convertV4MiniflareOptions, Miniflare } from "miniflare";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
@@ -13,8 +13,11 @@ import { isR2Request, r2BindingHandler, r2Piece } from "#products/r2/binding.ts"
 import { openR2Store, type SqliteR2Store } from "#products/r2/sqlite-store.ts";
 import { root, startWorker } from "../../../test/support/r2-worker.ts";
 
-const fixture = join(root, "test/fixtures/r2-binding.js");
-const { tests } = (await import(fixture)) as { tests: Record<string, unknown> };
+const fixtures = ["worker", "objects", "conditions", "lists", "uploads", "support"].map((name) =>
+  join(root, "test/fixtures/r2-binding", `${name}.js`),
+);
+const [main = ""] = fixtures;
+const { tests } = (await import(main)) as { tests: Record<string, unknown> };
 const names = Object.keys(tests);
 
 const capabilityKey = Buffer.alloc(32, 7);
@@ -43,7 +46,7 @@ afterAll(async () => {
 describe("a Worker with the binding", () => {
   let worker: Awaited<ReturnType<typeof startWorker>>;
   beforeAll(async () => {
-    worker = await startWorker(folder, fixture, r2Piece({ binding: "R2", bucketId, workerId, socket, capabilityKey }));
+    worker = await startWorker(folder, fixtures, r2Piece({ binding: "R2", bucketId, workerId, socket, capabilityKey }));
   });
   afterAll(() => worker.close());
 
@@ -185,8 +188,8 @@ describe("the same Worker on miniflare", () => {
   beforeAll(() => {
     miniflare = new Miniflare(
       convertV4MiniflareOptions({
-        modules: true,
-        scriptPath: fixture,
+        modules: fixtures.map((path) => ({ type: "ESModule", path })),
+        modulesRoot: dirname(main),
         compatibilityDate: "2026-08-01",
         compatibilityFlags: ["nodejs_compat"],
         r2Buckets: ["R2"],

@@ -112,6 +112,13 @@ export function incomplete({ version, size }: ObjectHead): Error {
   return r2Errors.corrupt();
 }
 
+export function uploadIsOpen(db: Database, upload: { bucketId: string; key: string; uploadId: string }): boolean {
+  const row = db
+    .prepare("SELECT 1 FROM r2_uploads WHERE id = ? AND bucket_id = ? AND key = ? AND state = 'open'")
+    .get(upload.uploadId, upload.bucketId, Buffer.from(upload.key));
+  return row !== undefined;
+}
+
 /** Whether a file belongs to an object or a part. */
 export function hasRow(db: Database, file: string): boolean {
   return (

@@ -156,11 +156,18 @@ class LocalStore implements SqliteR2Store {
       const data = { kind: "inline", bytes: exactBytes(content), crc: crc32(content) } as const;
       return this.#putObject({ bucketId, key, version, size: content.length, checksums, data }, options);
     }
+    this.#checkEarly(bucketId, key, options);
     const { blob, checksums } = await writeBlob(this.#folder, content, new Digests(options.checksums));
     const data = { kind: "files" as const, blobs: [blob] };
     return this.#settled(blob.file, () =>
       this.#putObject({ bucketId, key, version, size: blob.size, checksums, data }, options),
     );
+  }
+
+  /** Spares the disk a large body that would be refused anyway. The transaction decides for those that pass. */
+  #checkEarly(bucketId: string, key: string, { onlyIf }: PutOptions): void {
+    reads.requireBucket(this.#db, bucketId);
+    if (onlyIf && !holds(onlyIf, reads.readHead(this.#db, bucketId, key))) throw r2Errors.precondition();
   }
 
   async #putObject(
@@ -244,6 +251,7 @@ class LocalStore implements SqliteR2Store {
   async uploadPart(bucketId: string, key: string, uploadId: string, part: number, body: Bytes): Promise<string> {
     checkKey(key);
     if (!(Number.isInteger(part) && part >= 1 && part <= limits.parts)) throw r2Errors.partNumber();
+    if (!reads.uploadIsOpen(this.#db, { bucketId, key, uploadId })) throw r2Errors.noSuchUpload();
     const { blob, checksums } = await writeBlob(this.#folder, piecesOf(body), new Digests());
     return this.#settled(blob.file, async () => {
       const { md5: etag = "" } = checksums;
