@@ -9,6 +9,9 @@ export type ResultInfo = {
   total_pages?: number;
   /** Empty on the last page. */
   cursor?: string;
+  /** R2's list of objects: whether the cursor leads to more, and the prefixes that stand for folded keys. */
+  is_truncated?: boolean;
+  delimited?: string[];
 };
 
 /** Every JSON answer of the API, https://developers.cloudflare.com/api/. */

@@ -59,6 +59,8 @@ export function storeHandler(stores: Record<string, StoreMethods>): WireHandler 
         : { status: 200, headers, body: pieces, length: json.length + known };
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
+      // The caller is still sending: closing the connection now would break its pipe, and with it the answer on its way.
+      for await (const _ of wire.stream());
       return { status: errorStatus, body: JSON.stringify(toErrorRecord(error)) };
     }
   };
@@ -85,7 +87,7 @@ export function storeClient(path: string): StoreClient {
       );
       const answered = once(outgoing, "response");
       if (options.body === undefined) outgoing.end(json);
-      // A store that refuses early closes the connection: its answer counts, not our broken pipe.
+      // A connection that breaks is reported by the answer that does not come.
       else void pipeline(Readable.from(concat(json, options.body)), outgoing).catch(() => {});
       const [response] = (await answered) as [IncomingMessage];
       return readAnswer(response);

@@ -1,0 +1,149 @@
+import { transaction, type WriteConnection } from "#db/schema.ts";
+import type { Blob } from "#products/r2/blob-write.ts";
+import { r2Errors } from "#products/r2/errors.ts";
+import { holds } from "#products/r2/rules.ts";
+import type { Conditions, StorageClass } from "#products/r2/schema.ts";
+
+/** Metadata as its columns hold it: JSON, or nothing for an empty object, which is most of them. */
+export type MetadataText = { http: string; custom: string };
+
+/** Where an object's bytes are. */
+export type NewData = { kind: "inline"; bytes: Uint8Array; crc: number } | { kind: "files"; blobs: Blob[] };
+
+export type NewObject = MetadataText & {
+  bucketId: string;
+  key: string;
+  version: string;
+  size: number;
+  etag: string;
+  uploaded: number;
+  /** Checksums besides the MD5. */
+  checksums: string;
+  storageClass: StorageClass | undefined;
+  data: NewData;
+};
+
+/** Files whose rows are gone: the caller removes them after the commit. */
+export type Removed = { removed: string[] };
+
+/** Replaces the object when the conditions hold of the one that is there: this is where puts race, one after another. */
+export const putObject = transaction(
+  "r2.putObject",
+  (db, { object, onlyIf }: { object: NewObject; onlyIf: Conditions | undefined }) => {
+    const bucket = bucketOf(db, object.bucketId);
+    const storageClass = object.storageClass ?? bucket.storageClass;
+    return { storageClass, ...replaceObject(db, bucket.accountId, { ...object, storageClass }, onlyIf) };
+  },
+);
+
+/** All of them or none. */
+export const deleteObjects = transaction(
+  "r2.deleteObjects",
+  (db, { bucketId, keys }: { bucketId: string; keys: string[] }): Removed & { deleted: number } => {
+    bucketOf(db, bucketId);
+    const removed: string[] = [];
+    let deleted = 0;
+    for (const key of keys) {
+      const row = db
+        .prepare("DELETE FROM r2_objects WHERE bucket_id = ? AND key = ? RETURNING version, inline_id")
+        .get(bucketId, Buffer.from(key));
+      if (!row) continue;
+      deleted++;
+      removed.push(...dropData(db, toOld(row)));
+    }
+    return { removed, deleted };
+  },
+);
+
+export function bucketOf(db: WriteConnection, id: string): { accountId: string; storageClass: StorageClass } {
+  const row = db.prepare("SELECT account_id, storage_class FROM r2_buckets WHERE id = ?").get(id);
+  if (!row) throw r2Errors.noSuchBucket();
+  return { accountId: String(row["account_id"]), storageClass: row["storage_class"] as StorageClass };
+}
+
+/** Writes the object's rows in place of those of the object that is there. */
+export function replaceObject(
+  db: WriteConnection,
+  accountId: string,
+  object: NewObject & { storageClass: StorageClass },
+  onlyIf?: Conditions,
+): Removed {
+  const key = Buffer.from(object.key);
+  const row = db
+    .prepare("SELECT version, inline_id, etag, uploaded FROM r2_objects WHERE bucket_id = ? AND key = ?")
+    .get(object.bucketId, key);
+  if (onlyIf) {
+    const there = row && { etag: String(row["etag"]), uploaded: Number(row["uploaded"]) };
+    if (!holds(onlyIf, there)) throw r2Errors.precondition();
+  }
+  const old = row && toOld(row);
+  const { data } = object;
+  // The usual overwrite of a small object by a small one: its row of bytes is used again.
+  const reused = data.kind === "inline" ? old?.inlineId : undefined;
+  const removed = old && reused === undefined ? dropData(db, old) : [];
+  const inlineId = data.kind === "inline" ? writeInline(db, accountId, data, reused) : null;
+  if (data.kind === "files") writeExtents(db, accountId, object.version, data.blobs);
+  db.prepare(
+    "INSERT OR REPLACE INTO r2_objects (bucket_id, key, account_id, version, size, etag, uploaded, storage_class, inline_id, http, custom, checksums) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+  ).run(
+    object.bucketId,
+    key,
+    accountId,
+    object.version,
+    object.size,
+    object.etag,
+    object.uploaded,
+    object.storageClass,
+    inlineId,
+    object.http,
+    object.custom,
+    object.checksums,
+  );
+  return { removed };
+}
+
+function writeInline(
+  db: WriteConnection,
+  accountId: string,
+  { bytes, crc }: { bytes: Uint8Array; crc: number },
+  reused: number | undefined,
+): number {
+  if (reused !== undefined) {
+    db.prepare("UPDATE r2_inline SET crc = ?, bytes = ? WHERE id = ?").run(crc, bytes, reused);
+    return reused;
+  }
+  const { lastInsertRowid } = db
+    .prepare("INSERT INTO r2_inline (account_id, crc, bytes) VALUES (?, ?, ?)")
+    .run(accountId, crc, bytes);
+  return Number(lastInsertRowid);
+}
+
+function writeExtents(db: WriteConnection, accountId: string, version: string, blobs: readonly Blob[]): void {
+  const insert = db.prepare(
+    "INSERT INTO r2_extents (version, start, account_id, file, size, crc) VALUES (?, ?, ?, ?, ?, ?)",
+  );
+  let start = 0;
+  for (const { file, size, crc } of blobs) {
+    insert.run(version, start, accountId, file, size, crc);
+    start += size;
+  }
+}
+
+type Old = { version: string; inlineId: number | undefined };
+
+function toOld(row: Record<string, unknown>): Old {
+  return {
+    version: String(row["version"]),
+    inlineId: row["inline_id"] === null ? undefined : Number(row["inline_id"]),
+  };
+}
+
+/** The files that held the bytes, if it was files. */
+function dropData(db: WriteConnection, { version, inlineId }: Old): string[] {
+  if (inlineId !== undefined) {
+    db.prepare("DELETE FROM r2_inline WHERE id = ?").run(inlineId);
+    return [];
+  }
+  const rows = db.prepare("DELETE FROM r2_extents WHERE version = ? RETURNING file").all(version);
+  return rows.map((row) => String(row["file"]));
+}
