@@ -112,16 +112,17 @@ export default {
     if (request.method === "GET" && path === hostPaths.health) return new Response("ok");
     readGrant ??= grantReader(env.CAPABILITY_KEY);
     const grant = await readGrant(request.headers.get("x-bind") ?? "");
-    if (grant?.kind === capabilityKinds.admin) {
-      const answer = await administer(`${request.method} ${path}`, grant.database, request, env);
-      if (answer) return answer;
-    } else if (grant?.kind !== capabilityKinds.use) return failure(hostStatus.forbidden, "Forbidden");
-    if (request.method !== "POST") return failure(404, "Not found");
-    const format = searchParams.get("resultsFormat") === "ROWS_AND_COLUMNS" ? "columns" : "objects";
-    if (path === hostPaths.query || path === hostPaths.execute)
-      return runQueries(grant.database, request, env, { format, results: "last" });
-    if (path === hostPaths.statements) return runQueries(grant.database, request, env, { format, results: "each" });
-    return failure(404, "Not found");
+    const admin = grant?.kind === capabilityKinds.admin;
+    if (!admin && grant?.kind !== capabilityKinds.use) return failure(hostStatus.forbidden, "Forbidden");
+    if (request.method === "POST") {
+      const format = searchParams.get("resultsFormat") === "ROWS_AND_COLUMNS" ? "columns" : "objects";
+      if (path === hostPaths.query || path === hostPaths.execute)
+        return runQueries(grant.database, request, env, { format, results: "last" });
+      if (admin && path === hostPaths.statements)
+        return runQueries(grant.database, request, env, { format, results: "each" });
+    }
+    const answer = admin ? await administer(`${request.method} ${path}`, grant.database, request, env) : undefined;
+    return answer ?? failure(404, "Not found");
   },
 } satisfies ExportedHandler<Env>;
 
@@ -169,7 +170,7 @@ async function readQueries(request: Request): Promise<Query[] | undefined> {
   }
 }
 
-/** What only the control process may do; undefined when it is something that bindings may do too. */
+/** What only the control process may do; undefined when there is no such thing. */
 async function administer(route: string, database: string, request: Request, env: Env): Promise<Response | undefined> {
   if (route === `PUT ${hostPaths.database}`) {
     await env.DATABASE.get(env.DATABASE.idFromName(database)).create();
