@@ -1,18 +1,21 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { request } from "node:http";
+import { request, type IncomingMessage } from "node:http";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { configText, embed } from "#core/capnp-text.ts";
 import { pollUntil } from "#core/deadline.ts";
+import { newUuid } from "#core/ids.ts";
 import { dataLayout, runtimeLayout } from "#core/layout.ts";
+import { d1Piece } from "#products/d1/binding.ts";
 import { hostProcess } from "#products/d1/host-config.ts";
 
 const require = createRequire(import.meta.url);
 
 /** The workerd that Solum runs, and not wrangler's older one. */
-export const workerdPath = join(
+const workerdPath = join(
   dirname(require.resolve("@cloudflare/workerd-linux-64/package.json")),
   "bin",
   "workerd",
@@ -50,16 +53,54 @@ export async function startD1Host(
     else copyFileSync(content.copyOf, path);
   }
   for (const path of wanted.remove) rmSync(path, { force: true });
-  return startProcess(
-    "flock",
-    ["-n", "-F", wanted.lock, wanted.command, ...wanted.args],
-    { PATH: process.env["PATH"] ?? "", ...wanted.environment },
-    () => answers(wanted.probe.socket, wanted.probe.path),
+  return startProcess("flock", ["-n", "-F", wanted.lock, wanted.command, ...wanted.args], wanted.environment, () =>
+    answers(wanted.probe.socket, wanted.probe.path),
   );
 }
 
+/** A Worker with the D1 binding `DB`, as a process of a version has it; the socket that it answers on. */
+export async function startD1Worker(
+  folders: ReturnType<typeof testFolders>,
+  options: { modules: Record<string, string>; databaseId: string; host?: number },
+): Promise<TestProcess & { socket: string }> {
+  const { modules, databaseId, host = 0 } = options;
+  const folder = join(folders.root, newUuid().slice(0, 8));
+  mkdirSync(folder);
+  for (const [name, text] of Object.entries(modules)) writeFileSync(join(folder, name), text);
+  const piece = d1Piece({
+    name: "DB",
+    databaseId,
+    host,
+    workerId: "w1",
+    socket: folders.runtime.d1Host(host),
+    capabilityKey: testKey,
+  });
+  const socket = join(folder, "s");
+  const worker = {
+    modules: Object.keys(modules).map((name) => ({ name, esModule: embed(name) })),
+    compatibilityDate: "2026-08-01",
+    bindings: piece.bindings,
+  };
+  const config = configText({
+    services: [{ name: "worker", worker }, ...piece.services],
+    sockets: [{ name: "http", address: `unix:${socket}`, http: {}, service: "worker" }],
+  });
+  writeFileSync(join(folder, "config.capnp"), config);
+  return { ...(await startWorkerd(join(folder, "config.capnp"), socket)), socket };
+}
+
+/** What a Worker answers to GET `path`. */
+export async function getText(socketPath: string, path: string): Promise<{ status: number; text: string }> {
+  const outgoing = request({ socketPath, path });
+  const answered = once(outgoing, "response");
+  outgoing.end();
+  const [response] = (await answered) as [IncomingMessage];
+  const text = Buffer.concat((await response.toArray()) as Buffer[]).toString();
+  return { status: response.statusCode ?? 0, text };
+}
+
 /** Starts workerd with the configuration `file`, ready when `socket` answers anything. */
-export async function startWorkerd(file: string, socket: string): Promise<TestProcess> {
+async function startWorkerd(file: string, socket: string): Promise<TestProcess> {
   return startProcess(workerdPath, ["serve", "--experimental", file], {}, () => answers(socket, "/"));
 }
 
@@ -69,7 +110,11 @@ async function startProcess(
   environment: Record<string, string>,
   ready: () => Promise<boolean>,
 ): Promise<TestProcess> {
-  const child = spawn(command, args, { env: environment, stdio: ["ignore", "ignore", "pipe"], detached: true });
+  // It must not outlive a test runner that is killed.
+  const child = spawn("setpriv", ["--pdeathsig", "KILL", command, ...args], {
+    env: { PATH: process.env["PATH"] ?? "", ...environment },
+    stdio: ["ignore", "ignore", "pipe"],
+  });
   let complaints = "";
   child.stderr.on("data", (text: Buffer) => (complaints = (complaints + text.toString()).slice(-4000)));
   await pollUntil({ ms: 10_000, everyMs: 5, what: `starting ${command}` }, async () => {

@@ -1,15 +1,18 @@
-import { cpSync, readdirSync, writeFileSync } from "node:fs";
-import { request } from "node:http";
-import { once } from "node:events";
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { convertV4MiniflareOptions, Miniflare } from "miniflare";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { configText, embed } from "#core/capnp-text.ts";
 import { newUuid } from "#core/ids.ts";
-import { d1Piece } from "#products/d1/binding.ts";
 import { d1Hosts } from "#products/d1/host-client.ts";
-import { startD1Host, startWorkerd, testFolders, testKey, type TestProcess } from "../../../test/support/d1-host.ts";
+import {
+  getText,
+  startD1Host,
+  startD1Worker,
+  testFolders,
+  testKey,
+  type TestProcess,
+} from "../../../test/support/d1-host.ts";
 
 const casesFolder = join(import.meta.dirname, "../../../test/fixtures/d1-cases");
 
@@ -31,52 +34,13 @@ afterAll(async () => {
   folders.remove();
 });
 
-/** The Worker of the cases with the binding `DB`, as a version's process has it; its socket. */
-async function startWorker(databaseId: string): Promise<string> {
-  const folder = join(folders.root, newUuid().slice(0, 8));
-  cpSync(casesFolder, folder, { recursive: true });
-  const piece = d1Piece({
-    name: "DB",
-    databaseId,
-    host: 0,
-    workerId: "w1",
-    socket: folders.runtime.d1Host(0),
-    capabilityKey: testKey,
-  });
-  const socket = join(folder, "s");
-  const config = configText({
-    services: [
-      {
-        name: "worker",
-        worker: {
-          modules: modules.map((name) => ({ name, esModule: embed(name) })),
-          compatibilityDate: "2026-08-01",
-          bindings: piece.bindings,
-        },
-      },
-      ...piece.services,
-    ],
-    sockets: [{ name: "http", address: `unix:${socket}`, http: {}, service: "worker" }],
-  });
-  writeFileSync(join(folder, "config.capnp"), config);
-  running.push(await startWorkerd(join(folder, "config.capnp"), socket));
-  return socket;
-}
-
-async function get(socketPath: string): Promise<string> {
-  const outgoing = request({ socketPath, path: "/run" });
-  const answered = once(outgoing, "response");
-  outgoing.end();
-  const [response] = (await answered) as [NodeJS.ReadableStream];
-  const pieces: Buffer[] = [];
-  for await (const piece of response) pieces.push(piece as Buffer);
-  return Buffer.concat(pieces).toString();
-}
-
 test("a Worker sees what it would see on Cloudflare", async () => {
   const databaseId = newUuid();
   await hosts.create({ host: 0, id: databaseId });
-  const seen = JSON.parse(await get(await startWorker(databaseId))) as Seen[];
+  const texts = Object.fromEntries(modules.map((name) => [name, readFileSync(join(casesFolder, name), "utf8")]));
+  const worker = await startD1Worker(folders, { modules: texts, databaseId });
+  running.push(worker);
+  const seen = JSON.parse((await getText(worker.socket, "/run")).text) as Seen[];
   expect(seen.length).toBeGreaterThan(100);
   for (const { name, got, expected } of seen) expect.soft(got, name).toEqual(expected);
 });

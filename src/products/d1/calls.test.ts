@@ -12,7 +12,7 @@ function engine(refuse = "") {
   return new Engine(
     {
       sql: {
-        exec(query) {
+        exec: (query) => {
           if (query === refuse) throw new Error("refused");
           return { columnNames: [], rowsRead: 0, rowsWritten: 0, raw: () => [] };
         },

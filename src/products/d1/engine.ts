@@ -5,7 +5,7 @@ import { splitStatements } from "#products/d1/sql-text.ts";
 /** What a SQLite-backed object of workerd gives, as far as D1 needs it. */
 export interface SqlObject {
   readonly sql: {
-    exec(query: string, ...bindings: Binding[]): SqlCursor;
+    readonly exec: (query: string, ...bindings: Binding[]) => SqlCursor;
     readonly databaseSize: number;
   };
   transactionSync<T>(work: () => T): T;

@@ -11,7 +11,7 @@ import type { D1Store } from "#products/d1/store.ts";
 import { Uploads } from "#products/d1/uploads.ts";
 
 /** What is said of an import that was begun (wrangler-api §9 D1). */
-export type ImportStatus = { type: "import"; messages: string[] } & (
+type ImportStatus = { type: "import"; messages: string[] } & (
   | { success: true; at_bookmark: string; errors: string[]; status: "active" }
   | { success: true; at_bookmark: string; errors: string[]; status: "complete"; result: ImportResult }
   | { success: false; at_bookmark?: string; error: string; status?: "error" }

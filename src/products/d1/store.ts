@@ -7,8 +7,8 @@ import type { Imported, Query, Sizes } from "#products/d1/host-protocol.ts";
 import { databaseName, type D1Database } from "#products/d1/schema.ts";
 import * as writes from "#products/d1/writes.ts";
 
-export type NewDatabase = { name: string; locationHint?: string; jurisdiction?: string };
-export type DatabasePage = { items: D1Database[]; total: number };
+type NewDatabase = { name: string; locationHint?: string; jurisdiction?: string };
+type DatabasePage = { items: D1Database[]; total: number };
 
 /** The D1 databases of each account. `idOrName`: the API takes either. A database of another account does not exist. */
 export interface D1Store {
