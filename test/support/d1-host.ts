@@ -15,11 +15,7 @@ import { hostProcess } from "#products/d1/host-config.ts";
 const require = createRequire(import.meta.url);
 
 /** The workerd that Solum runs, and not wrangler's older one. */
-const workerdPath = join(
-  dirname(require.resolve("@cloudflare/workerd-linux-64/package.json")),
-  "bin",
-  "workerd",
-);
+const workerdPath = join(dirname(require.resolve("@cloudflare/workerd-linux-64/package.json")), "bin", "workerd");
 
 export interface TestProcess {
   readonly pid: number;

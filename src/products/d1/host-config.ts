@@ -10,6 +10,9 @@ const scriptFile = "d1-host.js";
 export function hostConfig(options: { name: string; colo: string; disk: string; socket: string }): string {
   const served = { served_by: `solum.${options.name}`, served_by_region: options.colo, served_by_colo: options.colo };
   return configText({
+    // A request leaves native memory behind that only a full collection frees, and V8 starts one by the size of its own heap.
+    // With a small one the process levels off at 49 MB under load, without it at 185 MB or more, for the same CPU.
+    v8Flags: ["--initial-heap-size=8", "--max-semi-space-size=2"],
     services: [
       {
         name: "d1",
