@@ -1,6 +1,9 @@
 import type { RunnableVersion } from "#products/workers/runnable.ts";
 
-/** Name of the module that `entry.worker.ts` becomes, and of the generated one that workerd starts. */
+/**
+ * Name of the module that `entry.worker.ts` becomes, and of the generated one that workerd starts. An extension module must
+ * be ASCII: workerd reads its bytes as Latin-1.
+ */
 export const entryLibrary = "solum:entry";
 export const mainModule = "solum-main.js";
 

@@ -81,7 +81,10 @@ export function configOptions(folder: string, more: Partial<WorkerConfigOptions>
 export type RunningVersion = AsyncDisposable & {
   workerd: TestWorkerd;
   folder: string;
+  workerId: string;
   logs: LogStore;
+  /** Closes the log socket, as when the control process ends. */
+  stopLogs(): Promise<void>;
   get(path?: string, options?: Parameters<typeof send>[2]): Promise<TestResponse>;
   probe(path?: string): Promise<{ inFlight: number; waitUntil: number; unsent: number }>;
   /** The messages that arrived, once `ready` says that they are enough. */
@@ -111,7 +114,9 @@ export async function runVersion(
   return {
     workerd,
     folder: folder.path,
+    workerId: testWorkerId,
     logs,
+    stopLogs: async () => log.close(),
     get: async (path, request) => send(configuration.sockets.http, path, request),
     probe: async (path = "/") => JSON.parse((await send(configuration.sockets.probe, path)).body),
     messages: async (ready) =>

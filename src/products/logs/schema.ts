@@ -2,9 +2,9 @@
 export const logLimits = {
   /** Log text of one invocation, https://developers.cloudflare.com/workers/observability/logs/workers-logs/#limits */
   invocationBytes: 256 * 1024,
-  /** A batch leaves a Worker's process this long after its first event… */
+  /** A batch leaves a Worker's process this long after its first event... */
   batchMs: 100,
-  /** …or when it has this many bytes. */
+  /** ...or when it has this many bytes. */
   batchBytes: 64 * 1024,
   /** Events waiting in a Worker's process; what comes on top is dropped. */
   queueBytes: 1024 * 1024,

@@ -33,7 +33,8 @@ const errorTextMax = 32 * 1024;
 function formatArgument(value: unknown): string {
   if (typeof value === "string") return stringify(value);
   try {
-    if (!isJson(value)) return stringify(String(value));
+    // Not `String(value)`: a symbol must throw here.
+    if (!isJson(value)) return stringify(`${value as string}`);
     return stringify(value) ?? "null";
   } catch {
     return "{}";
@@ -52,7 +53,7 @@ function isJson(value: unknown): boolean {
 /** `json`, or as much of it as fits, as a string that says so. */
 function bounded(json: string, max: number): string {
   if (json.length <= max) return json;
-  return stringify(`${json.slice(0, max)}… [truncated: ${json.length} characters]`);
+  return stringify(`${json.slice(0, max)}... [truncated: ${json.length} characters]`);
 }
 
 function isError(value: unknown): value is Error {
@@ -73,7 +74,7 @@ function errorInfo(thrown: unknown): ErrorInfo {
   }
 }
 
-/** The `at …` lines of a stack without those of the entry module, which the user did not write. */
+/** The `at ...` lines of a stack without those of the entry module, which the user did not write. */
 function framesOf(stack: string): string {
   return stack
     .split("\n")
@@ -82,5 +83,5 @@ function framesOf(stack: string): string {
 }
 
 function cut(text: string): string {
-  return text.length <= errorTextMax ? text : `${text.slice(0, errorTextMax)}…`;
+  return text.length <= errorTextMax ? text : `${text.slice(0, errorTextMax)}...`;
 }

@@ -13,6 +13,9 @@ export type Post = {
 /** A loop that was not heard of for so long went away with its request: another one may start. */
 const loopLostMs = 4 * logLimits.batchMs + logLimits.sendMs;
 
+/** How long nothing is sent after a batch that nobody took: workerd writes a line to its own log for every attempt. */
+const pauseMs = 1000;
+
 /**
  * Events on their way out of a process: a bounded queue that is emptied in batches, always behind the responses. It can only
  * work while some request is under way, since workerd allows neither timers nor I/O outside of one.
@@ -30,6 +33,7 @@ export class Outbox {
   #sending = false;
   #loopSeenAt = 0;
   #looping = false;
+  #pausedUntil = 0;
 
   constructor(post: Post, round: () => boolean = () => false) {
     this.#post = post;
@@ -48,7 +52,8 @@ export class Outbox {
       this.#queue.push(event);
       this.#bytes += event.length;
     }
-    if (this.#bytes >= logLimits.batchBytes && !this.#sending) this.#inBackground(async () => this.flush());
+    const full = this.#bytes >= logLimits.batchBytes && !this.#sending && this.#post.now() >= this.#pausedUntil;
+    if (full) this.#inBackground(async () => this.flush());
     else this.wake();
   }
 
@@ -65,6 +70,7 @@ export class Outbox {
   /** Sees to it that the queue is emptied soon. */
   wake(): void {
     const now = this.#post.now();
+    if (now < this.#pausedUntil) return;
     if (this.#looping && now - this.#loopSeenAt < loopLostMs) return;
     this.#looping = true;
     this.#loopSeenAt = now;
@@ -78,8 +84,11 @@ export class Outbox {
     this.#sending = true;
     try {
       const detail = await this.#post.send(`${head}${events.join(",")}]}`);
-      if (detail === undefined) this.#dropped += dropped + events.length;
-      else this.detail = detail;
+      if (detail !== undefined) this.detail = detail;
+      else {
+        this.#dropped += dropped + events.length;
+        this.#pausedUntil = this.#post.now() + pauseMs;
+      }
     } finally {
       this.#sending = false;
     }
@@ -91,7 +100,7 @@ export class Outbox {
       this.#loopSeenAt = this.#post.now();
       const more = this.#round();
       await this.flush();
-      if (!more && this.#queue.length === 0) break;
+      if ((!more && this.#queue.length === 0) || this.#post.now() < this.#pausedUntil) break;
       // oxlint-disable-next-line no-constant-condition
     } while (true);
     this.#looping = false;
