@@ -69,7 +69,8 @@ function contentTypeRules(types: ReadonlyMap<string, string>, room: number, notF
       const [path = "", type = ""] = files[0] ?? [];
       const extension = extensionOf(path);
       // Two types under one extension: the more frequent one has the pattern, the others are named one by one.
-      if (extension === "" || seen.has(extension)) return files.map(([file]) => rule(encodePath(file), type));
+      if (extension === "") return files.map(([file]) => rule(encodePath(file), type));
+      if (seen.has(extension)) return files.map(([file]) => detachContentType(rule(encodePath(file), type)));
       seen.add(extension);
       return [rule(`/*.${encodeURIComponent(extension)}`, type)];
     })

@@ -4,7 +4,8 @@
  */
 export default function unsupported(env: { about: { name: string; type: string } }): unknown {
   const { name, type } = env.about;
-  const fail = (): never => {
+  // Not an arrow function: `new env.X()` must get this far.
+  const fail = function (): never {
     throw new Error(`The binding "${name}" is of type "${type}", which this Solum does not support.`);
   };
   const quiet = new Set<PropertyKey>(["then", "toJSON", "constructor"]);

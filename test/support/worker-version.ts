@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { mkdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { pollUntil } from "#core/deadline.ts";
-import { runtimeLayout } from "#core/layout.ts";
+import { runtimeLayout, type WorkerLayout } from "#core/layout.ts";
 import { createWireServer, type WireServer } from "#http/wire/server.ts";
 import { logHandler } from "#products/logs/binding.ts";
 import { createLogStore, type LogStore } from "#products/logs/store.ts";
@@ -81,6 +81,7 @@ export function configOptions(folder: string, more: Partial<WorkerConfigOptions>
 export type RunningVersion = AsyncDisposable & {
   workerd: TestWorkerd;
   folder: string;
+  layout: WorkerLayout;
   workerId: string;
   logs: LogStore;
   /** Closes the log socket, as when the control process ends. */
@@ -114,6 +115,7 @@ export async function runVersion(
   return {
     workerd,
     folder: folder.path,
+    layout,
     workerId: testWorkerId,
     logs,
     stopLogs: async () => log.close(),
