@@ -70,7 +70,7 @@ export const cache = {
 const ownPortReason = "this is Solum's own port, where only its public host names are answered";
 
 function destinationOf(url: URL, own: Env["OWN"]): "ingress" | "own" | "perhaps own" | "elsewhere" {
-  const host = url.hostname.toLowerCase();
+  const host = url.hostname.toLowerCase().replace(/\.$/, "");
   const port = url.port === "" ? (url.protocol === "https:" ? 443 : 80) : Number(url.port);
   const named = own.hosts.includes(host) || host.endsWith(`.${own.domain}`);
   if (named && own.ports.includes(port) && url.protocol !== "tcp:") return "ingress";

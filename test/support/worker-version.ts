@@ -3,7 +3,7 @@ import { mkdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { pollUntil } from "#core/deadline.ts";
 import { runtimeLayout, type WorkerLayout } from "#core/layout.ts";
-import { createWireServer, type WireServer } from "#http/wire/server.ts";
+import { createWireServer, type WireHandler, type WireServer } from "#http/wire/server.ts";
 import { logHandler } from "#products/logs/binding.ts";
 import { createLogStore, type LogStore } from "#products/logs/store.ts";
 import type { LogMessage } from "#products/logs/schema.ts";
@@ -94,7 +94,13 @@ export type RunningVersion = AsyncDisposable & {
 
 export async function runVersion(
   options: Parameters<typeof testVersion>[0],
-  more: Partial<WorkerConfigOptions> & { environment?: Record<string, string>; listening?: boolean } = {},
+  more: Partial<WorkerConfigOptions> & {
+    environment?: Record<string, string>;
+    /** Whether somebody listens to the logs; default true. */
+    listening?: boolean;
+    /** What answers at the log socket besides the logs, by path. */
+    control?: Record<string, WireHandler>;
+  } = {},
 ): Promise<RunningVersion> {
   const { version, blobs } = testVersion(options);
   const folder = temporaryFolder();
@@ -105,7 +111,7 @@ export async function runVersion(
   const arrived: LogMessage[] = [];
   const ended = new AbortController();
   if (more.listening ?? true) void collect(logs, ended.signal, arrived);
-  const log = await startLogSocket(layout.log, logs);
+  const log = await startLogSocket(layout.log, logs, more.control);
   const workerd = await startWorkerd({
     ...config,
     folder: folder.path,
@@ -138,9 +144,14 @@ async function collect(logs: LogStore, signal: AbortSignal, into: LogMessage[]):
   for await (const message of logs.listen(testWorkerId, "hello", signal) ?? []) into.push(message);
 }
 
-export async function startLogSocket(path: string, store: LogStore): Promise<WireServer> {
+export async function startLogSocket(
+  path: string,
+  store: LogStore,
+  control: Record<string, WireHandler> = {},
+): Promise<WireServer> {
   mkdirSync(dirname(path), { recursive: true });
-  const server = createWireServer(logHandler({ capabilityKey: testCapabilityKey, workerId: testWorkerId, store }));
+  const logs = logHandler({ capabilityKey: testCapabilityKey, workerId: testWorkerId, store });
+  const server = createWireServer(async (request) => (control[request.target] ?? logs)(request));
   await server.listen(path);
   return server;
 }
