@@ -30,7 +30,7 @@ const runner = `
   } }`;
 
 const programs: Record<string, string> = {
-  get: "const r = await fetch(at); return { status: r.status, headers: [...r.headers.keys()], body: await r.text(), url: r.url, redirected: r.redirected }",
+  get: "const r = await fetch(at, { cf: { colo: 'SOL' } }); return { status: r.status, headers: [...r.headers.keys()], body: await r.text(), url: r.url, redirected: r.redirected }",
   manual: "const r = await fetch(at, { redirect: 'manual' }); return { status: r.status, location: r.headers.get('location') }",
   error: "await fetch(at, { redirect: 'error' })",
   head: "const r = await fetch(at, { method: 'HEAD' }); return [r.status, r.headers.get('x-length'), await r.text()]",
@@ -204,14 +204,16 @@ describe("the platform's own addresses", () => {
         request.header("host"),
         request.target,
         request.header(privateHeaders.proto),
+        request.header(privateHeaders.cf),
         readCapability(testCapabilityKey, request.header("x-bind") ?? "")?.kind,
       ]),
     }));
     await platform.listen(outside.worker.layout.platform);
+    const cf = '{"colo":"SOL"}';
     const at = async (url: string) => JSON.parse(((await outside.ask("get", url)) as { body: string }).body) as unknown;
-    expect(await at("http://other.localhost:8787/x?y")).toEqual(["other.localhost:8787", "/x?y", "http", "platform"]);
-    expect(await at("https://API.preview.localhost:8787/")).toEqual(["api.preview.localhost:8787", "/", "https", "platform"]);
-    expect(await at("http://localhost:8787/client/v4")).toEqual(["localhost:8787", "/client/v4", "http", "platform"]);
+    expect(await at("http://other.localhost:8787/x?y")).toEqual(["other.localhost:8787", "/x?y", "http", cf, "platform"]);
+    expect(await at("https://API.preview.localhost:8787/")).toEqual(["api.preview.localhost:8787", "/", "https", cf, "platform"]);
+    expect(await at("http://localhost:8787/client/v4")).toEqual(["localhost:8787", "/client/v4", "http", cf, "platform"]);
     // Another port of the same name is no address of the platform.
     expect(await outside.ask("get", "http://other.localhost:8788/")).toMatchObject({ name: "TypeError" });
   });
@@ -248,6 +250,31 @@ describe("connect()", () => {
       message: "startTls() is not supported on this connection.",
     });
   });
+});
+
+test("a Worker that passes its own request on does not go round for ever", async () => {
+  await using worker = await runVersion({
+    modules: [
+      {
+        name: "index.js",
+        source: `export default { async fetch(request, env, ctx) { if (request.url.endsWith("/on")) return fetch(request); ctx.passThroughOnException(); throw new Error("always") } }`,
+      },
+    ],
+  });
+  let rounds = 0;
+  // Stands for the ingress, which would send the request to the same Worker.
+  await using platform = createWireServer(async (request) => {
+    rounds++;
+    const headers = { "cdn-loop": request.header("cdn-loop") ?? "", [privateHeaders.cf]: request.header(privateHeaders.cf) ?? "" };
+    const { status, body } = await worker.get(request.target, { headers });
+    return { status, body };
+  });
+  await platform.listen(worker.layout.platform);
+  for (const path of ["/on", "/exception"]) {
+    rounds = 0;
+    const { status } = await worker.get(path, { headers: { [privateHeaders.cf]: '{"colo":"SOL"}' } });
+    expect([path, status, rounds]).toEqual([path, 500, 8]);
+  }
 });
 
 test("the Cache API takes everything and has nothing", async () => {

@@ -21,7 +21,7 @@ export default {
   async fetch(request: Request, env: Env): Promise<Response> {
     const url = new URL(request.url);
     const destination = destinationOf(url, env.OWN);
-    if (destination === "ingress") return env.PLATFORM.fetch(request);
+    if (destination === "ingress") return env.PLATFORM.fetch(onceMore(request, url));
     if (destination === "own") throw refusal(url, ownPortReason);
     if (destination === "perhaps own" && (await ask(env, url)).own) throw refusal(url, ownPortReason);
     let response: Response;
@@ -66,6 +66,20 @@ export const cache = {
     return new Response(null, { status: 504, headers: { "CF-Cache-Status": "MISS" } });
   },
 };
+
+/**
+ * Counts how often a request came by here (RFC 8586). A Worker that hands its own request on, or has none to answer with
+ * (`passThroughOnException`, no `fetch` handler), would otherwise call itself for ever.
+ */
+function onceMore(request: Request, url: URL): Request {
+  const loops = Number(/\bsolum; loops=(\d+)/.exec(request.headers.get("cdn-loop") ?? "")?.[1] ?? 0) + 1;
+  if (loops > loopsMax) throw refusal(url, `the request went in a circle through Workers ${loopsMax} times`);
+  const headers = new Headers(request.headers);
+  headers.set("cdn-loop", `solum; loops=${loops}`);
+  return new Request(request, { headers });
+}
+
+const loopsMax = 8;
 
 const ownPortReason = "this is Solum's own port, where only its public host names are answered";
 
