@@ -17,7 +17,7 @@ import {
   testWorkerId,
   type RunningVersion,
 } from "../../test/support/worker-version.ts";
-import { startWorkerd, temporaryFolder } from "../../test/support/workerd.ts";
+import { startWorkerd, temporaryFolder, type TestWorkerd } from "../../test/support/workerd.ts";
 
 /** A Worker that runs what it is sent: the body of a function of `env`, `ctx` and `connect`. */
 const runner = `
@@ -101,6 +101,7 @@ function acceptOf(request: IncomingMessage): string {
 /** A Worker whose egress process runs under `rules`. */
 async function run(rules: EgressRules, settings: Partial<RouterSettings> = {}): Promise<{
   worker: RunningVersion;
+  egress: TestWorkerd;
   ask: (program: string, at: string) => Promise<unknown>;
 } & AsyncDisposable> {
   const router = { ...testRouter, reachesLoopback: rules.allow.includes("local"), ...settings };
@@ -117,6 +118,7 @@ async function run(rules: EgressRules, settings: Partial<RouterSettings> = {}): 
   const egress = await startWorkerd({ folder: folder.path, text: egressConfig({ socket: worker.layout.egress, rules }) });
   return {
     worker,
+    egress,
     ask: async (program, at) => JSON.parse((await worker.get(`/${program}?at=${encodeURIComponent(at)}`)).body),
     async [Symbol.asyncDispose]() {
       await egress.stop();
@@ -157,6 +159,11 @@ describe("what leaves", () => {
     ["this machine by its own address", "http://192.0.2.77:9555/", "192.0.2.77 is this machine itself"],
     ["the benchmark block that workerd calls public", "http://198.18.0.1/", "198.18.0.1 is a reserved or metadata address"],
     ["NAT64 of loopback", "http://[64:ff9b::7f00:1]/", "64:ff9b::7f00:1 is a reserved or metadata address"],
+    ["a mapped private address", "http://[::ffff:10.0.0.1]/", "is a private address"],
+    ["mapped metadata", "http://[::ffff:169.254.169.254]/", "is a reserved or metadata address"],
+    ["6to4 of loopback", "http://[2002:7f00:1::]/", "is a reserved or metadata address"],
+    ["the unspecified address", "http://0.0.0.0:9/", "is this machine's loopback"],
+    ["the unspecified IPv6 address", "http://[::]:9/", "is this machine's loopback"],
     ["a name that is loopback", "http://localhost:9/", "is this machine's loopback"],
   ])("is refused with the rule: %s", async (_name, at, rule) => {
     await using outside = await run(closed);
@@ -164,6 +171,8 @@ describe("what leaves", () => {
     expect(refusal.name).toBe("TypeError");
     expect(refusal.message).toMatch(/^fetch to .*:\d+ failed: refused, /);
     expect(refusal.message).toContain(rule);
+    // The explanation is ours; that nothing left is workerd's doing.
+    expect(outside.egress.output.stderr).toMatch(/connecting to .* is not allowed/);
   });
 
   test("is refused after a redirect too", async () => {

@@ -41,7 +41,8 @@ function stream(c: ApiContext, messages: AsyncIterable<LogMessage>, ended: Abort
       const { value, done } = await iterator.next();
       if (!done) return controller.enqueue(encoder.encode(`${JSON.stringify(value)}\n`));
       clearInterval(timer);
-      controller.close();
+      // After `cancel` the stream is closed already.
+      if (!ended.signal.aborted) controller.close();
     },
     cancel() {
       clearInterval(timer);
