@@ -1,3 +1,6 @@
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import { createServer } from "node:net";
 import { describe, expect, test } from "vitest";
 import { pollUntil } from "#core/deadline.ts";
 import { logLimits, type LogMessage } from "#products/logs/schema.ts";
@@ -157,6 +160,106 @@ describe("lines find the invocation that wrote them", () => {
       ["work", "ok", ["made", "begins 2", "inner 2", "ends 2"]],
     ]);
   });
+});
+
+test("lines of a Durable Object find the call that wrote them", async () => {
+  await using worker = await runVersion(
+    {
+      exports: ["default", "Room"],
+      modules: main(`
+        import { DurableObject } from "cloudflare:workers";
+        export class Room extends DurableObject {
+          constructor(ctx, env) { super(ctx, env); console.log("made"); ctx.blockConcurrencyWhile(async () => { await scheduler.wait(5); console.log("loaded") }) }
+          async work(n) { console.log("begins " + n); await scheduler.wait(5 * n); this.note(n); this.ctx.waitUntil(scheduler.wait(1).then(() => console.log("after " + n))); if (n === 2) throw new Error("two") }
+          note(n) { console.log("notes " + n) }
+          async ring() { await this.ctx.storage.setAlarm(Date.now()) }
+          alarm() { console.log("rang") }
+        }
+        export default { async fetch(request, env, ctx) { const room = env.ROOM.getByName("a"); await Promise.allSettled([1, 2, 3].map((n) => room.work(n))); await room.ring(); return new Response("x") } }`),
+    },
+    {
+      edit: (text) =>
+        text
+          .replace("globalOutbound =", 'durableObjectNamespaces = [(className = "Room", uniqueKey = "room")], durableObjectStorage = (inMemory = void), globalOutbound =')
+          .replace("bindings = [", 'bindings = [(name = "ROOM", durableObjectNamespace = "Room"),'),
+    },
+  );
+  await worker.get();
+  const isRoom = ({ entrypoint }: LogMessage) => entrypoint === "Room";
+  const all = await worker.messages((messages) => messages.filter(isRoom).length >= 5);
+  const calls = all.filter(isRoom).map(({ event, outcome, logs }) => [
+    event?.["rpcMethod"] ?? Object.keys(event ?? {})[0],
+    outcome,
+    logs.map(({ message }) => message[0]),
+  ]);
+  expect(calls.toSorted((a, b) => JSON.stringify(a).localeCompare(JSON.stringify(b)))).toEqual([
+    ["ring", "ok", []],
+    ["scheduledTime", "ok", ["rang"]],
+    ["work", "exception", ["begins 2", "notes 2", "after 2"]],
+    ["work", "ok", ["begins 3", "notes 3", "after 3"]],
+    ["work", "ok", ["made", "loaded", "begins 1", "notes 1", "after 1"]],
+  ]);
+});
+
+test("a lost connection that nobody catches is answered, and one that is caught says that it may be retried", async () => {
+  await using worker = await runVersion({
+    exports: ["default", "Other"],
+    bindings: [{ name: "API", type: "service", service: "other" }],
+    modules: main(`
+      import { WorkerEntrypoint } from "cloudflare:workers";
+      export class Other extends WorkerEntrypoint { fetch(request) { return this.env.API.fetch(request) } }
+      export default { async fetch(request, env, ctx) {
+        if (request.url.endsWith("/class")) return ctx.exports.Other.fetch(request);
+        if (request.url.endsWith("/direct")) return env.API.fetch(request);
+        try { return await env.API.fetch(request) } catch (error) { return Response.json([error.message, error.retryable]) }
+      } }`),
+  });
+  const dead = createServer((socket) => socket.on("error", () => {}).once("data", () => socket.destroy()));
+  dead.listen(worker.layout.platform);
+  await once(dead, "listening");
+  expect((await worker.get("/caught")).body).toBe('["Network connection lost.",true]');
+  expect((await worker.get("/direct")).status).toBe(500);
+  expect((await worker.get("/class")).status).toBe(500);
+  const message = await eventAt(worker, "/direct");
+  expect(message).toMatchObject({ outcome: "exception", exceptions: [{ name: "Error", message: "Network connection lost." }] });
+  dead.close();
+});
+
+test("the probe counts what is under way, and sends what is waiting", async () => {
+  await using worker = await runVersion({
+    modules: main(`
+      export default { async fetch(request, env, ctx) {
+        const { pathname } = new URL(request.url);
+        console.log("told");
+        if (pathname === "/background") ctx.waitUntil((async () => { while (!done) await scheduler.wait(5) })());
+        if (pathname === "/slow") while (!done) await scheduler.wait(5);
+        if (pathname === "/done") done = true;
+        return new Response("x");
+      } }
+      let done = false;`),
+  });
+  const slow = worker.get("/slow");
+  await worker.get("/background");
+  await pollUntil({ ms: 5000, everyMs: 5, what: "the slow request" }, async () =>
+    (await worker.probe()).inFlight === 1 ? true : undefined,
+  );
+  expect(await worker.probe()).toMatchObject({ inFlight: 1, waitUntil: 1 });
+  await worker.get("/done");
+  await slow;
+  await pollUntil({ ms: 5000, everyMs: 5, what: "the background work" }, async () =>
+    (await worker.probe()).waitUntil === 0 ? true : undefined,
+  );
+  expect(await worker.probe("/flush")).toEqual({ inFlight: 0, waitUntil: 0, unsent: 0 });
+  expect(await worker.messages((messages) => messages.length >= 3)).toHaveLength(3);
+});
+
+test("a hello Worker with entry module and router takes little memory", async () => {
+  await using worker = await runVersion({ modules: main(`export default { fetch() { return new Response("x") } }`) });
+  await worker.get();
+  const rollup = readFileSync(`/proc/${worker.workerd.pid}/smaps_rollup`, "utf8");
+  const megabytes = Number(/Private_Dirty:\s+(\d+)/.exec(rollup)?.[1]) / 1024;
+  expect(megabytes).toBeGreaterThan(5);
+  expect(megabytes).toBeLessThan(15);
 });
 
 describe("what nobody catches", () => {

@@ -100,6 +100,8 @@ export async function runVersion(
     listening?: boolean;
     /** What answers at the log socket besides the logs, by path. */
     control?: Record<string, WireHandler>;
+    /** Changes the text of the configuration, for what no version can have yet. */
+    edit?: (text: string) => string;
   } = {},
 ): Promise<RunningVersion> {
   const { version, blobs } = testVersion(options);
@@ -114,6 +116,7 @@ export async function runVersion(
   const log = await startLogSocket(layout.log, logs, more.control);
   const workerd = await startWorkerd({
     ...config,
+    text: more.edit?.(config.text) ?? config.text,
     folder: folder.path,
     blobs,
     environment: more.environment ?? {},

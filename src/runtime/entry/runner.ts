@@ -27,24 +27,52 @@ export class Runner {
     return this.storage.getStore() ?? this.constructing;
   }
 
-  /** Calls `fn` as the handler of `invocation`. */
+  /** Calls `fn` as the handler of `invocation`. What it returns and throws is handed on as it is. */
   run(invocation: Invocation, fn: Function, self: unknown, args: unknown[]): unknown {
-    this.recorder.inFlight++;
-    let result: unknown;
-    try {
-      result = this.storage.run(invocation, apply, fn, self, args);
-    } catch (error) {
-      this.#failed(invocation, error);
-      throw error;
-    }
-    // The promise itself is handed on: what is attached here neither delays it nor marks its rejection as handled for others.
-    if (result instanceof Promise) {
+    const result = this.#call(invocation, fn, self, args);
+    if (!(result instanceof Promise)) this.#succeeded(invocation, result);
+    else {
+      // The promise itself is handed on: what is attached here neither delays it nor marks its rejection as handled.
       apply(then, result, [
         (value: unknown) => this.#succeeded(invocation, value),
         (error: unknown) => this.#failed(invocation, error),
       ]);
-    } else this.#succeeded(invocation, result);
+    }
     return result;
+  }
+
+  /** The same for a `fetch` handler without state, whose failure must become an answer. */
+  runFetch(invocation: Invocation, fn: Function, self: unknown, args: unknown[]): unknown {
+    let result: unknown;
+    try {
+      result = this.#call(invocation, fn, self, args);
+    } catch (error) {
+      throw answerable(error);
+    }
+    if (result instanceof Promise) {
+      return apply(then, result, [
+        (value: unknown) => {
+          this.#succeeded(invocation, value);
+          return value;
+        },
+        (error: unknown) => {
+          this.#failed(invocation, error);
+          throw answerable(error);
+        },
+      ]) as unknown;
+    }
+    this.#succeeded(invocation, result);
+    return result;
+  }
+
+  #call(invocation: Invocation, fn: Function, self: unknown, args: unknown[]): unknown {
+    this.recorder.inFlight++;
+    try {
+      return this.storage.run(invocation, apply, fn, self, args);
+    } catch (error) {
+      this.#failed(invocation, error);
+      throw error;
+    }
   }
 
   /** Counts `work` as background work of whatever is running. */
@@ -81,4 +109,15 @@ export class Runner {
     this.recorder.exception(invocation, error);
     this.recorder.settled(invocation);
   }
+}
+
+/**
+ * For an error that says "disconnected" (workerd marks it `retryable`) workerd closes the client's connection without an
+ * answer. One that says the same without the mark becomes the 500 that any other error becomes.
+ */
+function answerable(error: unknown): unknown {
+  if (!(error instanceof Error) || (error as { retryable?: unknown }).retryable !== true) return error;
+  const plain = new Error(error.message, { cause: error });
+  plain.name = error.name;
+  return plain;
 }

@@ -58,7 +58,8 @@ export function wrapClass(
       invocation.handler = name;
       invocation.subject = args[0];
       invocation.instance = this;
-      return runner.run(invocation, method, this, args);
+      const run = options.once && name === "fetch" ? runner.runFetch : runner.run;
+      return run.call(runner, invocation, method, this, args);
     };
     return sameShape(wrapper, method);
   }

@@ -27,7 +27,8 @@ export function wrapObject(original: object, entrypoint: string, runner: Runner,
     const wrapper = function (...args: unknown[]): unknown {
       before(args[1], args[2]);
       const invocation = runner.recorder.begin(entrypoint, name, args[0]);
-      return runner.run(invocation, fn, original, args);
+      const run = name === "fetch" ? runner.runFetch : runner.run;
+      return run.call(runner, invocation, fn, original, args);
     };
     Object.defineProperty(wrapped, name, {
       value: sameShape(wrapper, fn),
