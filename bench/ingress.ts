@@ -3,8 +3,8 @@ import { tmpdir, cpus, loadavg } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { runLoad, type LoadOptions } from "./support/load.ts";
+import { cpuMicroseconds, startScript, stopProcess } from "../test/support/child-process.ts";
 import { startWorkerd } from "../test/support/workerd-process.ts";
-import { cpuMicroseconds, startScript, stopProcess } from "./support/processes.ts";
 
 /**
  * What the ingress costs: one workerd, asked directly over TCP and through the ingress, in turns.
@@ -56,7 +56,7 @@ const config :Workerd.Config = (
 );
 const workerd = await startWorkerd(join(folder, "config.capnp"), 2);
 const { child: ingress, line: port } = await startScript(
-  join(import.meta.dirname, "support", "serve-ingress.ts"),
+  join(import.meta.dirname, "..", "test", "support", "serve-ingress.ts"),
   {
     folder,
     table: {

@@ -170,33 +170,45 @@ export class Connection implements Client {
     this.#close();
   }
 
+  /** Bytes go where they belong at once, or wait in the queue behind others. */
   #receive(bytes: Buffer): void {
-    if (this.#exchange) {
-      const used = this.#exchange.receive(bytes);
-      if (used < bytes.length) this.#enqueue(used === 0 ? bytes : bytes.subarray(used));
-    } else if (this.#isClosing) return;
-    else if (this.#queued > 0 || this.#socket.writableNeedDrain) this.#enqueue(bytes);
+    if (this.#isClosing) return;
+    if (this.#queued > 0) this.#enqueue(bytes);
+    else if (this.#exchange) {
+      this.#feed(this.#exchange, bytes);
+      if (!this.#exchange) this.#advance();
+    } else if (this.#socket.writableNeedDrain) this.#enqueue(bytes);
     else {
       this.#read(bytes);
       this.#advance();
     }
   }
 
-  /** Reads from the queue for as long as there is no exchange. */
+  /** Works off the queue as far as that can be done now. */
   #advance(): void {
     if (this.#advancing) return;
     this.#advancing = true;
-    // A client that does not take its answers gets no further ones: they would pile up here.
-    while (this.#queued > 0 && !this.#exchange && !this.#isClosing && !this.#socket.writableNeedDrain) {
+    while (this.#queued > 0 && !this.#isClosing) {
+      const exchange = this.#exchange;
+      // A client that does not take its answers gets no further ones: they would pile up here.
+      if (exchange ? !exchange.wantsMore : this.#socket.writableNeedDrain) break;
       const bytes = this.#queue.shift();
       if (!bytes) break;
       this.#queued -= bytes.length;
-      this.#read(bytes);
+      if (exchange) this.#feed(exchange, bytes);
+      else this.#read(bytes);
     }
     this.#advancing = false;
     if (this.#queued <= this.#works.limits.pipelinedBytes) this.#letThrough();
   }
 
+  /** Gives an exchange what is its own; the rest is the beginning of the next request. */
+  #feed(exchange: Exchange, bytes: Buffer): void {
+    const used = exchange.receive(bytes);
+    if (used < bytes.length) this.#putBack(used === 0 ? bytes : bytes.subarray(used));
+  }
+
+  /** Reads a head, and begins its exchange when it is whole. */
   #read(bytes: Buffer): void {
     if (this.#phase === "idle") this.#enter("head");
     let rest: Buffer | undefined;
@@ -205,18 +217,18 @@ export class Connection implements Client {
       const end = this.#heads.take(bytes);
       if (end < 0) return;
       if (end < bytes.length) rest = bytes.subarray(end);
-      this.#begin(this.#heads.text);
+      const exchange = this.#begin(this.#heads.text);
+      // The body's beginning goes out together with the head.
+      if (rest) this.#feed(exchange, rest);
+      exchange.start();
     } catch (error) {
       this.#refuseFor(error);
-      if (rest && !this.#isClosing) this.#enqueue(rest);
-      return;
+      if (rest) this.#putBack(rest);
     }
-    if (rest) this.#receive(rest);
-    this.#exchange?.start();
   }
 
   /** Makes an exchange of a head, or throws. */
-  #begin(text: string): void {
+  #begin(text: string): Exchange {
     const { limits } = this.#works;
     // RFC 9112 §2.2: an empty line before a request is passed over.
     const head = parseRequestHead(text.startsWith("\r\n") ? text.slice(2) : text, limits.headerFields);
@@ -225,8 +237,10 @@ export class Connection implements Client {
       throw new WireError(417, "only 100-continue can be expected");
     const admission = this.#door.admit(head, this.#peerLines);
     this.#admission = admission;
-    this.#exchange = new Exchange(this, this.#works, head, admission);
+    const exchange = new Exchange(this, this.#works, head, admission);
+    this.#exchange = exchange;
     this.#enter("exchange");
+    return exchange;
   }
 
   #refuseFor(error: unknown): void {
@@ -242,9 +256,21 @@ export class Connection implements Client {
     }
   }
 
+  /** Puts what was taken from the queue's front, or came when it was empty, back there. */
+  #putBack(bytes: Buffer): void {
+    if (this.#isClosing) return;
+    this.#queue.unshift(bytes);
+    this.#queued += bytes.length;
+    this.#holdBack();
+  }
+
   #enqueue(bytes: Buffer): void {
     this.#queue.push(bytes);
     this.#queued += bytes.length;
+    this.#holdBack();
+  }
+
+  #holdBack(): void {
     if (this.#queued <= this.#works.limits.pipelinedBytes) return;
     this.#heldBack = true;
     this.#socket.pause();

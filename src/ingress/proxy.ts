@@ -99,6 +99,11 @@ export class Exchange implements UpstreamOwner {
     this.#heardAt = works.clock.now;
   }
 
+  /** Whether bytes from the client belong to this exchange. */
+  get wantsMore(): boolean {
+    return !this.#body.done || this.#stage === "pipe";
+  }
+
   /** Sends the request on its way. What came of the body with the head was given to `receive` before. */
   start(): void {
     if (this.#stage !== "seeking") return;

@@ -38,15 +38,21 @@ export class RawClient {
 
   /** Waits until what came satisfies `ready`. */
   async until(ready: (received: string) => boolean, what = "the expected answer"): Promise<string> {
-    await pollUntil({ ms: waitMs, everyMs: 2, what: `${what}; so far ${JSON.stringify(this.received.slice(0, 500))}` }, () =>
-      ready(this.received) ? true : undefined,
-    );
+    try {
+      await pollUntil({ ms: waitMs, everyMs: 2, what }, () => ready(this.received) || undefined);
+    } catch (cause) {
+      throw new Error(`${what} did not come, but ${JSON.stringify(this.received.slice(-1000))}`, { cause });
+    }
     return this.received;
   }
 
   /** Waits until the other side has closed, and says how. */
   async closed(): Promise<ClientEnding> {
-    await pollUntil({ ms: waitMs, everyMs: 2, what: "the connection to close" }, () => this.ending);
+    try {
+      await pollUntil({ ms: waitMs, everyMs: 2, what: "the connection to close" }, () => this.ending);
+    } catch (cause) {
+      throw new Error(`the connection stays open after ${JSON.stringify(this.received.slice(-1000))}`, { cause });
+    }
     this.socket.destroy();
     return this.ending ?? "ended";
   }
@@ -106,7 +112,10 @@ function readBody(bytes: string, status: number, headers: Map<string, string>): 
     if (lineEnd < 0 || Number.isNaN(size)) throw new Error("broken chunks");
     body += bytes.slice(lineEnd + 2, lineEnd + 2 + size);
     at = lineEnd + 2 + size + 2;
-    if (size === 0) return { body, length: at };
+    if (size > 0) continue;
+    // After the last chunk come trailers, if any, and an empty line.
+    const empty = bytes.indexOf("\r\n\r\n", lineEnd);
+    return { body, length: empty + 4 };
   }
 }
 

@@ -1,7 +1,7 @@
 import { startIngress, type IngressOptions } from "#ingress/server.ts";
 import type { RoutingTable } from "#runtime/routes.ts";
 
-/** The ingress alone in a process: `node bench/support/serve-ingress.ts <json>`. Prints its port; ends on SIGTERM. */
+/** The ingress alone in a process: `node test/support/serve-ingress.ts <json>`. Prints its port; ends on SIGTERM. */
 const { folder, table, ...options } = JSON.parse(process.argv[2] ?? "{}") as {
   folder: string;
   table: RoutingTable;
