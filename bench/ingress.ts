@@ -71,7 +71,9 @@ const { child: ingress, line: port } = await startScript(
 
 const ways: Record<string, LoadOptions["to"]> = { direct: { port: directPort }, ingress: { port: Number(port) } };
 try {
-  console.log(`${cpus().length} × ${cpus()[0]?.model ?? "unknown"}, load ${loadavg()[0]?.toFixed(1)}, ${values.rounds} rounds of ${values.seconds} s`);
+  console.log(
+    `${cpus().length} × ${cpus()[0]?.model ?? "unknown"}, load ${loadavg()[0]?.toFixed(1)}, ${values.rounds} rounds of ${values.seconds} s`,
+  );
   for (const connections of values.connections.split(",").map(Number)) {
     const rows: Record<string, Row[]> = { direct: [], ingress: [] };
     for (let round = 0; round < Number(values.rounds); round++)
@@ -88,7 +90,13 @@ async function measure(to: LoadOptions["to"], connections: number): Promise<Row>
   const pids = { ingress: ingress.pid ?? 0, workerd: workerd.child.pid ?? 0 };
   const before = { ingress: cpuMicroseconds(pids.ingress), workerd: cpuMicroseconds(pids.workerd) };
   // CPU time is taken over the whole run, and so over all its requests: the load has no warm-up of its own.
-  const result = await runLoad({ to, connections, seconds: Number(values.seconds), warmupSeconds: 0, request: requestFor(host) });
+  const result = await runLoad({
+    to,
+    connections,
+    seconds: Number(values.seconds),
+    warmupSeconds: 0,
+    request: requestFor(host),
+  });
   if (result.failures > 0) throw new Error(`${result.failures} of ${result.requests} requests failed`);
   return {
     rps: result.requestsPerSecond,

@@ -1,4 +1,5 @@
 import { randomFillSync } from "node:crypto";
+import { flat } from "#http/wire/flat.ts";
 
 /** How a connection's client is described to Workers. */
 export type Edge = { colo: string; scheme: "http" | "https" };
@@ -50,10 +51,12 @@ export function cfBlobs(colo: string): (minor: number, acceptEncoding: string | 
     const byEncoding = known[minor === 0 ? 0 : 1];
     const found = byEncoding.get(acceptEncoding);
     if (found !== undefined) return found;
-    const blob = `${before}"httpProtocol":"HTTP/1.${minor}","clientAcceptEncoding":${asciiJson(acceptEncoding)}${after}`;
+    const blob = flat(
+      `${before}"httpProtocol":"HTTP/1.${minor}","clientAcceptEncoding":${asciiJson(acceptEncoding)}${after}`,
+    );
     if (acceptEncoding.length <= rememberedBytes) {
       if (byEncoding.size >= blobsRemembered) byEncoding.clear();
-      byEncoding.set(acceptEncoding, blob);
+      byEncoding.set(flat(acceptEncoding), blob);
     }
     return blob;
   };

@@ -1,10 +1,12 @@
 import type { Socket } from "node:net";
 import { createLogger } from "#core/log.ts";
+import { flat } from "#http/wire/flat.ts";
 import { fieldOf, parseRequestHead, WireError, type RequestHead } from "#http/wire/head.ts";
+import type { Client, Works } from "#ingress/client.ts";
 import type { Admission, Door } from "#ingress/door.ts";
 import { pages, Refusal, renderPage, type Page } from "#ingress/error-pages.ts";
 import { HeadReader } from "#ingress/head-reader.ts";
-import { Exchange, type Client, type Works } from "#ingress/proxy.ts";
+import { Exchange } from "#ingress/proxy.ts";
 
 const log = createLogger("ingress.connection");
 
@@ -46,7 +48,7 @@ export class Connection implements Client {
     this.#door = door;
     this.#works = works;
     this.#newRay = newRay;
-    this.#peerLines = door.describePeer(plainAddress(socket.remoteAddress));
+    this.#peerLines = flat(door.describePeer(plainAddress(socket.remoteAddress)));
     this.#heads = new HeadReader(works.limits.headBytes);
     this.#since = works.clock.now;
     socket.on("data", (bytes: Buffer) => this.#receive(bytes));
@@ -156,13 +158,9 @@ export class Connection implements Client {
     }
   }
 
-  becomePipe(): Buffer[] {
+  becomePipe(): void {
     this.#enter("pipe");
-    const early = this.#queue;
-    this.#queue = [];
-    this.#queued = 0;
-    this.#letThrough();
-    return early;
+    this.#advance();
   }
 
   endPipe(): void {
@@ -288,9 +286,9 @@ export class Connection implements Client {
     this.#advance();
   }
 
-  /** From here until the client has taken what waits for it, it must show progress. */
+  /** From here until the client has taken what waits for it, it must show progress. A WebSocket's may pause for as long as it likes. */
   #watchReader(): void {
-    this.#socket.setTimeout(this.#works.limits.stalledReaderMs);
+    if (this.#phase !== "pipe") this.#socket.setTimeout(this.#works.limits.stalledReaderMs);
   }
 
   #ended(): void {

@@ -1,8 +1,8 @@
 import type { Socket } from "node:net";
 import { createLogger } from "#core/log.ts";
+import type { Works } from "#ingress/client.ts";
 import { Connection } from "#ingress/connection.ts";
 import type { Door } from "#ingress/door.ts";
-import type { Works } from "#ingress/proxy.ts";
 
 const log = createLogger("ingress.connections");
 

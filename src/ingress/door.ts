@@ -10,8 +10,12 @@ export type Admission = {
   head: string;
   bodyBytesMax: number;
   ray: string;
-  /** Whether the answer gets `Date` and `CF-Ray`, and an exception a page. Not so between Workers. */
+  /** Whether the control process answers, not a Worker. */
+  toConsole: boolean;
+  /** Whether the answer gets `Date` and `CF-Ray`. Not so between Workers. */
   dressed: boolean;
+  /** Whether an exception of the Worker becomes a page. Not so between Workers. */
+  explains: boolean;
   /** Whether a switch to WebSocket is asked for. */
   upgrade: boolean;
 };

@@ -78,7 +78,8 @@ afterAll(async () => {
   rmSync(folder, { recursive: true });
 });
 
-const head = (line: string, ...fields: string[]) => [`${line} HTTP/1.1`, "Host: app.localhost", ...fields, "", ""].join("\r\n");
+const head = (line: string, ...fields: string[]) =>
+  [`${line} HTTP/1.1`, "Host: app.localhost", ...fields, "", ""].join("\r\n");
 
 /** Watches the ingress's memory while `work` goes on; megabytes that it grew by at most. */
 async function growthDuring(work: () => Promise<unknown>): Promise<number> {

@@ -19,7 +19,7 @@ beforeAll(async () => {
     const pieces: Buffer[] = [];
     request.on("data", (piece: Buffer) => pieces.push(piece));
     request.on("end", () => {
-      const body = `${request.method} ${request.url} ${request.headers["x-n"]} ${Buffer.concat(pieces).toString("latin1")}`;
+      const body = `${request.method} ${request.url} ${String(request.headers["x-n"])} ${Buffer.concat(pieces).toString("latin1")}`;
       answer.end(body);
     });
   });
@@ -63,7 +63,10 @@ test("requests cut in two at every byte", async () => {
     await client.closed().catch((cause: unknown) => {
       throw new Error(`cut at ${at}`, { cause });
     });
-    expect(readResponses(client.received).map(({ body }) => body), `cut at ${at}`).toEqual(expected);
+    expect(
+      readResponses(client.received).map(({ body }) => body),
+      `cut at ${at}`,
+    ).toEqual(expected);
   }
 });
 
@@ -75,23 +78,43 @@ test("requests a byte at a time, and in pieces of every small size", async () =>
       await settled();
     }
     await client.closed();
-    expect(readResponses(client.received).map(({ body }) => body), `pieces of ${size}`).toEqual(expected);
+    expect(
+      readResponses(client.received).map(({ body }) => body),
+      `pieces of ${size}`,
+    ).toEqual(expected);
   }
 });
 
 const answers: [what: string, wire: string, body: string][] = [
   ["with a length", "HTTP/1.1 200 OK\r\nX-A: b\r\nContent-Length: 12\r\n\r\nhello\r\n\r\nabc", "hello\r\n\r\nabc"],
-  ["in chunks", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nC\r\n\r\n0\r\n\r\n78901\r\n0\r\nX-T: 1\r\n\r\n", "hello\r\n0\r\n\r\n78901"],
-  ["after interim ones", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", "ok"],
+  [
+    "in chunks",
+    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nC\r\n\r\n0\r\n\r\n78901\r\n0\r\nX-T: 1\r\n\r\n",
+    "hello\r\n0\r\n\r\n78901",
+  ],
+  [
+    "after interim ones",
+    "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+    "ok",
+  ],
   ["that is empty", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", ""],
-  ["of an exception", "HTTP/1.1 500 Internal Server Error\r\nConnection: close\r\nContent-Length: 21\r\n\r\nInternal Server Error", "1101"],
-  ["almost of an exception", "HTTP/1.1 500 Internal Server Error\r\nConnection: close\r\nContent-Length: 21\r\n\r\nInternal Server Errox", "Internal Server Errox"],
+  [
+    "of an exception",
+    "HTTP/1.1 500 Internal Server Error\r\nConnection: close\r\nContent-Length: 21\r\n\r\nInternal Server Error",
+    "1101",
+  ],
+  [
+    "almost of an exception",
+    "HTTP/1.1 500 Internal Server Error\r\nConnection: close\r\nContent-Length: 21\r\n\r\nInternal Server Errox",
+    "Internal Server Errox",
+  ],
 ];
 
 test.each(answers)("answers %s, cut in two at every byte and three ways", async (_what, wire, body) => {
   const cuts: string[][] = [wire.split("")];
   for (let at = 1; at < wire.length; at++) cuts.push([wire.slice(0, at), wire.slice(at)]);
-  for (let at = 1; at + 1 < wire.length; at += 3) cuts.push([wire.slice(0, at), wire.slice(at, at + 1), wire.slice(at + 1)]);
+  for (let at = 1; at + 1 < wire.length; at += 3)
+    cuts.push([wire.slice(0, at), wire.slice(at, at + 1), wire.slice(at + 1)]);
   for (const pieces of cuts) {
     answerPieces = pieces;
     const answer = await rig.get("/");
@@ -108,7 +131,7 @@ test("chunked bodies of random content and random pieces come out whole", async 
   for (let round = 0; round < 200; round++) {
     const content = Array.from({ length: random(400) }, () => "\r\n0123abc;: "[random(11)]).join("");
     let wire = "";
-    for (let at = 0; at < content.length; ) {
+    for (let at = 0; at < content.length;) {
       const size = 1 + random(40);
       const chunk = content.slice(at, at + size);
       wire += `${"0".repeat(random(3))}${chunk.length.toString(16)}\r\n${chunk}\r\n`;
@@ -117,19 +140,35 @@ test("chunked bodies of random content and random pieces come out whole", async 
     wire += "0\r\n\r\n";
     const reader = bodyReader({ kind: "chunked" });
     let read = "";
-    for (let at = 0; at < wire.length; ) {
+    for (let at = 0; at < wire.length;) {
       const size = 1 + random(20);
       reader.read(Buffer.from(wire.slice(at, at + size)), 0, (piece) => (read += piece.toString()));
       at += size;
     }
-    expect({ read, done: reader.done, bytes: reader.contentBytes }).toEqual({ read: content, done: true, bytes: content.length });
+    expect({ read, done: reader.done, bytes: reader.contentBytes }).toEqual({
+      read: content,
+      done: true,
+      bytes: content.length,
+    });
   }
 });
 
 test("random damage to a conversation never makes a process see what was not sent", async () => {
   let seed = 99;
   const random = (below: number) => (seed = (Math.imul(seed, 1_103_515_245) + 12_345) >>> 0) % below;
-  const damage = ["\r", "\n", "\0", " ", ":", "0", "\t", "chunked", "Content-Length: 3\r\n", "Transfer-Encoding: chunked\r\n", "\r\n\r\n"];
+  const damage = [
+    "\r",
+    "\n",
+    "\0",
+    " ",
+    ":",
+    "0",
+    "\t",
+    "chunked",
+    "Content-Length: 3\r\n",
+    "Transfer-Encoding: chunked\r\n",
+    "\r\n\r\n",
+  ];
   for (let round = 0; round < 300; round++) {
     const at = random(conversation.length);
     const broken = conversation.slice(0, at) + damage[random(damage.length)] + conversation.slice(at + random(3));
@@ -138,7 +177,13 @@ test("random damage to a conversation never makes a process see what was not sen
     client.socket.end();
     await client.closed();
     for (const { status, body } of readAsFarAsPossible(client.received))
-      if (status === 200) expect(["GET", "POST"]).toContain(/^[A-Z]+/.exec(body)?.[0].slice(-4).replace(/^.*?(GET|POST)$/, "$1") ?? "");
+      if (status === 200)
+        expect(["GET", "POST"]).toContain(
+          /^[A-Z]+/
+            .exec(body)?.[0]
+            .slice(-4)
+            .replace(/^.*?(GET|POST)$/, "$1") ?? "",
+        );
   }
   await rig.quiet();
 });

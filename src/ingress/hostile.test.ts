@@ -25,21 +25,49 @@ describe("requests that two parsers could read differently never reach a process
   const cases: [status: number, what: string, request: string][] = [
     // 57
     [400, "CL.TE", `POST / HTTP/1.1\r\n${host}\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nG`],
-    [400, "TE.CL", `POST / HTTP/1.1\r\n${host}\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n5c\r\n${smuggled}`],
-    [501, "TE with another coding first", `POST / HTTP/1.1\r\n${host}\r\nTransfer-Encoding: identity, chunked\r\n\r\n0\r\n\r\n`],
+    [
+      400,
+      "TE.CL",
+      `POST / HTTP/1.1\r\n${host}\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n5c\r\n${smuggled}`,
+    ],
+    [
+      501,
+      "TE with another coding first",
+      `POST / HTTP/1.1\r\n${host}\r\nTransfer-Encoding: identity, chunked\r\n\r\n0\r\n\r\n`,
+    ],
     [501, "TE in quotes", `POST / HTTP/1.1\r\n${host}\r\nTransfer-Encoding: "chunked"\r\n\r\n0\r\n\r\n`],
     [501, "TE with a parameter", `POST / HTTP/1.1\r\n${host}\r\nTransfer-Encoding: chunked;q=1\r\n\r\n0\r\n\r\n`],
     [501, "an unknown TE", `POST / HTTP/1.1\r\n${host}\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n`],
-    [400, "two TE", `POST / HTTP/1.1\r\n${host}\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n`],
+    [
+      400,
+      "two TE",
+      `POST / HTTP/1.1\r\n${host}\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n`,
+    ],
     [400, "TE after a blank", `POST / HTTP/1.1\r\n${host}\r\n Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n`],
-    [400, "TE with a blank before the colon", `POST / HTTP/1.1\r\n${host}\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n`],
+    [
+      400,
+      "TE with a blank before the colon",
+      `POST / HTTP/1.1\r\n${host}\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n`,
+    ],
     [400, "TE after a vertical tab", `POST / HTTP/1.1\r\n${host}\r\nTransfer-Encoding:\x0bchunked\r\n\r\n0\r\n\r\n`],
-    [400, "TE hidden behind a bare LF", `POST / HTTP/1.1\r\n${host}\r\nX: y\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`],
-    [400, "TE hidden behind a bare CR", `POST / HTTP/1.1\r\n${host}\r\nX: y\rTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`],
+    [
+      400,
+      "TE hidden behind a bare LF",
+      `POST / HTTP/1.1\r\n${host}\r\nX: y\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`,
+    ],
+    [
+      400,
+      "TE hidden behind a bare CR",
+      `POST / HTTP/1.1\r\n${host}\r\nX: y\rTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`,
+    ],
     [400, "TE in HTTP/1.0", `POST / HTTP/1.0\r\n${host}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`],
     // 58
     [400, "two lengths that agree", `POST / HTTP/1.1\r\n${host}\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx`],
-    [400, "two lengths that differ", `POST / HTTP/1.1\r\n${host}\r\nContent-Length: 0\r\nContent-Length: 44\r\n\r\n${smuggled}`],
+    [
+      400,
+      "two lengths that differ",
+      `POST / HTTP/1.1\r\n${host}\r\nContent-Length: 0\r\nContent-Length: 44\r\n\r\n${smuggled}`,
+    ],
     [400, "a list of lengths", `POST / HTTP/1.1\r\n${host}\r\nContent-Length: 0, 44\r\n\r\n${smuggled}`],
     [400, "a negative length", `POST / HTTP/1.1\r\n${host}\r\nContent-Length: -1\r\n\r\n`],
     [400, "a signed length", `POST / HTTP/1.1\r\n${host}\r\nContent-Length: +5\r\n\r\nhello`],
@@ -62,12 +90,24 @@ describe("requests that two parsers could read differently never reach a process
     [400, "no version", `GET /\r\n${host}\r\n\r\n`],
     [505, "another version", `GET / HTTP/1.2\r\n${host}\r\n\r\n`],
     // Chunks (F28).
-    [400, "a chunk extension", `POST / HTTP/1.1\r\n${host}\r\nTransfer-Encoding: chunked\r\n\r\n1;x=y\r\na\r\n0\r\n\r\n`],
+    [
+      400,
+      "a chunk extension",
+      `POST / HTTP/1.1\r\n${host}\r\nTransfer-Encoding: chunked\r\n\r\n1;x=y\r\na\r\n0\r\n\r\n`,
+    ],
     [400, "a chunk size in LF", `POST / HTTP/1.1\r\n${host}\r\nTransfer-Encoding: chunked\r\n\r\n1\na\r\n0\r\n\r\n`],
     [400, "a chunk size past 32 bits", `POST / HTTP/1.1\r\n${host}\r\nTransfer-Encoding: chunked\r\n\r\n100000000\r\n`],
     [400, "a negative chunk size", `POST / HTTP/1.1\r\n${host}\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n`],
-    [400, "a chunk longer than its size", `POST / HTTP/1.1\r\n${host}\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n0\r\n\r\n`],
-    [400, "a request in the trailers", `POST / HTTP/1.1\r\n${host}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n${smuggled}`],
+    [
+      400,
+      "a chunk longer than its size",
+      `POST / HTTP/1.1\r\n${host}\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n0\r\n\r\n`,
+    ],
+    [
+      400,
+      "a request in the trailers",
+      `POST / HTTP/1.1\r\n${host}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n${smuggled}`,
+    ],
     // 60
     [400, "no Host", "GET / HTTP/1.1\r\n\r\n"],
     [400, "no Host in HTTP/1.0", "GET / HTTP/1.0\r\n\r\n"],
@@ -153,14 +193,21 @@ test("what is allowed passes", async () => {
 });
 
 // 63: a path is the Worker's business, byte for byte.
-test.each(["/../../etc/passwd", "/%2e%2e/", "//evil", "/\\evil", "/%00", "/a?b=http://x/&c=%0d%0a", "/__scheduled", "/_internal", "/CDN-CGI/x"])(
-  "the path %s passes as it is",
-  async (path) => {
-    const before = headsSoFar();
-    expect(await rig.get(path)).toMatchObject({ status: 200 });
-    expect(app.heads[before]).toMatch(`GET ${path} HTTP/1.1\r\n`);
-  },
-);
+test.each([
+  "/../../etc/passwd",
+  "/%2e%2e/",
+  "//evil",
+  "/\\evil",
+  "/%00",
+  "/a?b=http://x/&c=%0d%0a",
+  "/__scheduled",
+  "/_internal",
+  "/CDN-CGI/x",
+])("the path %s passes as it is", async (path) => {
+  const before = headsSoFar();
+  expect(await rig.get(path)).toMatchObject({ status: 200 });
+  expect(app.heads[before]).toMatch(`GET ${path} HTTP/1.1\r\n`);
+});
 
 // 72
 test("paths of the platform never reach a Worker", async () => {
@@ -231,7 +278,10 @@ test("an upgrade to anything but WebSocket is ignored, and one with a body", asy
   const before = headsSoFar();
   await rig.get("/", ["Upgrade: h2c", "HTTP2-Settings: x"]);
   await rig.raw(
-    `POST / HTTP/1.1\r\n${host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nContent-Length: 1\r\n\r\nx`.replace("Upgrade\r\nContent", "Upgrade, close\r\nContent"),
+    `POST / HTTP/1.1\r\n${host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nContent-Length: 1\r\n\r\nx`.replace(
+      "Upgrade\r\nContent",
+      "Upgrade, close\r\nContent",
+    ),
   );
   expect(app.heads[before]).not.toMatch(/upgrade/i);
   expect(app.heads[before + 1]).not.toMatch(/upgrade/i);

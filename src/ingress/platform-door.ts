@@ -61,7 +61,9 @@ export class PlatformDoor implements Door {
       head: `${text}\r\n`,
       bodyBytesMax: requestBodyBytes,
       ray: fieldOf(head.fields, "cf-ray") ?? this.#desk.nextRay(),
+      toConsole: false,
       dressed: false,
+      explains: false,
       upgrade,
     };
   }

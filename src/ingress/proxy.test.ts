@@ -109,14 +109,23 @@ describe("answers", () => {
   test("keep their lines as they were spelled, but for the connection's own", async () => {
     await rig.fake((connection) =>
       connection.send(
-        response("body", ["X-Odd_Name:  two  words ", "Set-Cookie: a=1", "set-cookie: b=2", "Connection: x-gone, keep-alive", "X-Gone: 1", "Keep-Alive: timeout=5"]),
+        response("body", [
+          "X-Odd_Name:  two  words ",
+          "Set-Cookie: a=1",
+          "set-cookie: b=2",
+          "Connection: x-gone, keep-alive",
+          "X-Gone: 1",
+          "Keep-Alive: timeout=5",
+        ]),
       ),
     );
     const { head, body } = await rig.get("/");
     expect(body).toBe("body");
     expect(head).toContain("\r\nX-Odd_Name:  two  words \r\nSet-Cookie: a=1\r\nset-cookie: b=2\r\n");
     expect(head).not.toMatch(/gone|keep-alive/i);
-    expect(head).toMatch(/\r\nDate: \w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT\r\nCF-Ray: [0-9a-f]{16}-SOL\r\nConnection: close$/);
+    expect(head).toMatch(
+      /\r\nDate: \w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT\r\nCF-Ray: [0-9a-f]{16}-SOL\r\nConnection: close$/,
+    );
     expect(head).not.toMatch(/\r\nserver:/i);
   });
 
@@ -130,7 +139,9 @@ describe("answers", () => {
   });
 
   test("HTTP/1.0 clients get the content of chunks, and the connection's end as the end", async () => {
-    await rig.fake((connection) => connection.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n"));
+    await rig.fake((connection) =>
+      connection.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n"),
+    );
     const { head, body } = readResponse(await rig.raw(`GET / HTTP/1.0\r\n${host}\r\nConnection: keep-alive\r\n\r\n`));
     expect(body).toBe("abcdef");
     expect(head).not.toMatch(/transfer-encoding/i);
@@ -275,7 +286,9 @@ describe("broken answers", () => {
   });
 
   test("bytes after an answer are not the next one's beginning", async () => {
-    const app = await rig.fake((connection) => connection.send(`${response("one")}HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil`));
+    const app = await rig.fake((connection) =>
+      connection.send(`${response("one")}HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil`),
+    );
     using client = await rig.client();
     client.write(request("GET /1"));
     await client.until((text) => text.endsWith("one"));

@@ -1,73 +1,30 @@
 import { bodyReader, type BodyReader } from "#http/wire/body.ts";
-import { parseResponseHead, WireError, type RequestHead, type ResponseHead } from "#http/wire/head.ts";
-import type { CoarseClock } from "#ingress/clock.ts";
+import { WireError, type RequestHead } from "#http/wire/head.ts";
+import { Answer, type AnswerSink } from "#ingress/answer.ts";
+import type { Client, Works } from "#ingress/client.ts";
 import type { Admission } from "#ingress/door.ts";
 import { pages, type Page } from "#ingress/error-pages.ts";
-import { HeadReader } from "#ingress/head-reader.ts";
-import type { IngressLimits } from "#ingress/limits.ts";
-import {
-  clientHead,
-  exceptionBody,
-  isExceptionHead,
-  planResponse,
-  switchingHead,
-  type ResponsePlan,
-} from "#ingress/response-head.ts";
-import type { Routing } from "#ingress/routing.ts";
 import type { Backend, Ending, Upstream, UpstreamOwner } from "#ingress/upstream.ts";
-import type { WaitingRoom } from "#ingress/waiting-room.ts";
 
-/** The client's side of an exchange. */
-export interface Client {
-  /** Sends a head and what there is of the body, in one write. False: wait for `clientDrained`. */
-  sendHead(head: string, body: Buffer | undefined): boolean;
-  send(bytes: Buffer): boolean;
-  pause(): void;
-  resume(): void;
-  /** The answer is complete. `keep`: the connection may carry another request. */
-  finished(keep: boolean): void;
-  /** Answers with a page. */
-  refused(page: Page, keep: boolean): void;
-  /** What was sent must not look complete. `unframed`: an orderly end of the connection would look like the answer's end. */
-  cut(unframed: boolean): void;
-  /** The connection is a pipe from here on. What the client sent meanwhile is returned. */
-  becomePipe(): Buffer[];
-  /** The pipe's other end has nothing more to say. */
-  endPipe(): void;
-}
-
-/** What every exchange uses. */
-export type Works = {
-  routing: Routing;
-  waiting: WaitingRoom;
-  limits: IngressLimits;
-  clock: CoarseClock;
-  firstByteMs: number;
-  date: () => string;
-  /** The ingress is stopping: connections are not kept. */
-  stopping: boolean;
-};
-
+/** Requests that change nothing, and may therefore be run twice (RFC 9110 §9.2.1). */
 const safeMethods = new Set(["GET", "HEAD", "OPTIONS"]);
 
 type Stage =
-  /** No connection to a process yet. */
+  /** No process yet. */
   | "seeking"
-  /** The request is on its way, nothing has come back. */
+  /** The request is with a process, or on its way to one. */
   | "asked"
-  /** The head looks like that of an exception; the body decides. */
-  | "doubtful"
-  | "answering"
   | "pipe"
   | "over";
 
-/** One request from its head to the last byte of its answer: the state machine between a client and a process. */
-export class Exchange implements UpstreamOwner {
+/** One request from its head to the last byte of its answer: what happens between a client and a process. */
+export class Exchange implements UpstreamOwner, AnswerSink {
   readonly #client: Client;
   readonly #works: Works;
   readonly #head: RequestHead;
   readonly #admission: Admission;
   readonly #body: BodyReader;
+  readonly #answer: Answer;
   #stage: Stage = "seeking";
   #upstream: Upstream | undefined;
   #backend: Backend | undefined;
@@ -77,17 +34,11 @@ export class Exchange implements UpstreamOwner {
   #keptBytes = 0;
   #clientPaused = false;
   #repeated = false;
+  /** Kept connections may be dead: only a new one will do. */
   #fresh = false;
   #giveUpAt: number | undefined;
   /** When the client was last heard of; after the body's end, when the wait for an answer began. */
   #heardAt: number;
-
-  readonly #responses: HeadReader;
-  #answer: BodyReader | undefined;
-  #plan: ResponsePlan = { dechunk: false, close: true };
-  #framed = true;
-  #keepUpstream = false;
-  #doubt: { head: ResponseHead; text: string; body: Buffer } | undefined;
 
   constructor(client: Client, works: Works, head: RequestHead, admission: Admission) {
     this.#client = client;
@@ -95,7 +46,7 @@ export class Exchange implements UpstreamOwner {
     this.#head = head;
     this.#admission = admission;
     this.#body = bodyReader(head.framing);
-    this.#responses = new HeadReader(works.limits.headBytes);
+    this.#answer = new Answer(this, head, admission, works.limits, works.date);
     this.#heardAt = works.clock.now;
   }
 
@@ -128,7 +79,7 @@ export class Exchange implements UpstreamOwner {
       return bytes.length;
     }
     if (this.#body.contentBytes > this.#admission.bodyBytesMax) {
-      this.#fail(pages.bodyTooLarge(this.#admission.bodyBytesMax));
+      this.#fail(pages.bodyTooLarge(this.#admission.bodyBytesMax), false);
       return bytes.length;
     }
     this.#heardAt = this.#works.clock.now;
@@ -169,7 +120,7 @@ export class Exchange implements UpstreamOwner {
     if (!this.#body.done) {
       if (!this.#clientPaused && silentMs > limits.bodyIdleMs)
         this.#fail(pages.broken(408, `nothing of the body came for ${Math.round(limits.bodyIdleMs / 1000)} s`));
-    } else if (this.#stage === "asked" && silentMs > firstByteMs) this.#fail(pages.tooSlow());
+    } else if (this.#stage === "asked" && !this.#answer.touched && silentMs > firstByteMs) this.#fail(pages.tooSlow());
   }
 
   upstreamConnected(): void {
@@ -182,11 +133,9 @@ export class Exchange implements UpstreamOwner {
   }
 
   upstreamData(bytes: Buffer): void {
+    if (this.#stage === "pipe") return this.send(bytes);
     try {
-      if (this.#stage === "answering") this.#pass(bytes, 0);
-      else if (this.#stage === "pipe") this.#sendToClient(bytes);
-      else if (this.#stage === "doubtful") this.#resolveDoubt(bytes);
-      else this.#readHeads(bytes);
+      this.#answer.read(bytes);
     } catch (error) {
       if (!(error instanceof WireError)) throw error;
       this.#fail(pages.badAnswer());
@@ -198,10 +147,50 @@ export class Exchange implements UpstreamOwner {
     if (this.#stage === "pipe") {
       this.#leave();
       this.#client.endPipe();
-    } else if (this.#stage === "answering" && !this.#framed && how === "ended" && !this.#plan.dechunk)
-      this.#complete();
-    else if (this.#stage === "asked" && this.#mayRepeat(how)) this.#repeat(how);
+    } else if (how === "ended" && this.#answer.upstreamEnded()) return;
+    else if (this.#mayRepeat(how)) this.#repeat(how);
     else this.#fail(pages.workerDied());
+  }
+
+  answerComes(): void {
+    this.#kept = undefined;
+  }
+
+  mayKeepClient(upstreamKeeps: boolean): boolean {
+    return !this.#works.stopping && (this.#body.done || upstreamKeeps);
+  }
+
+  sendHead(head: string, body: Buffer | undefined): void {
+    if (!this.#client.sendHead(head, body)) this.#upstream?.pause();
+  }
+
+  send(bytes: Buffer): void {
+    if (!this.#client.send(bytes)) this.#upstream?.pause();
+  }
+
+  answerEnds(reusable: boolean, closeClient: boolean): void {
+    const upstream = this.#upstream;
+    this.#upstream = undefined;
+    // A process that has answered and not read the whole body is left: what would follow is no new request.
+    if (upstream && reusable && this.#body.done) upstream.release();
+    else upstream?.destroy();
+    this.#leave();
+    this.#stage = "over";
+    this.#client.finished(!closeClient && this.#body.done);
+  }
+
+  answerIsException(): void {
+    this.#fail(pages.exception());
+  }
+
+  switchProtocols(head: string, rest: Buffer): void {
+    this.#stage = "pipe";
+    if (this.#backend) {
+      this.#backend.requests--;
+      this.#backend.webSockets++;
+    }
+    this.sendHead(head, rest.length > 0 ? rest : undefined);
+    this.#client.becomePipe();
   }
 
   #forward(piece: Buffer): void {
@@ -233,20 +222,15 @@ export class Exchange implements UpstreamOwner {
   #hold(): void {
     const now = performance.now();
     this.#giveUpAt ??= now + this.#works.limits.holdMs;
-    if (now >= this.#giveUpAt) {
-      this.#fail(this.#admission.destination.kind === "host" && this.#isConsole() ? pages.consoleDown() : pages.workerStarting());
-    } else if (!this.#works.waiting.enter(this)) this.#fail(pages.overloaded());
-  }
-
-  #isConsole(): boolean {
-    return this.#works.routing.routeOf(this.#admission.destination) === "console";
+    if (now >= this.#giveUpAt) this.#fail(this.#admission.toConsole ? pages.consoleDown() : pages.workerStarting());
+    else if (!this.#works.waiting.enter(this)) this.#fail(pages.overloaded());
   }
 
   /** Whether the request can be sent to another connection without running it twice, or is one that may run twice. */
   #mayRepeat(how: Ending): boolean {
-    if (this.#kept === undefined || this.#responses.begun) return false;
+    if (this.#kept === undefined || this.#answer.touched) return false;
     if (how === "refused") return true;
-    const bodyless = this.#keptBytes === 0;
+    const bodyless = this.#keptBytes === 0 && this.#body.done;
     // A process that closes before it has read what we sent makes our side fail with a reset: then it has not begun.
     if (how === "unread" && bodyless) return true;
     return bodyless && safeMethods.has(this.#head.method) && !this.#repeated;
@@ -255,130 +239,19 @@ export class Exchange implements UpstreamOwner {
   #repeat(how: Ending): void {
     this.#leave();
     this.#stage = "seeking";
-    // Other kept connections may be as dead as this one was.
+    if (how !== "refused") this.#repeated = true;
     const wasFresh = this.#fresh;
     this.#fresh = true;
-    if (how !== "refused") this.#repeated = true;
     if (wasFresh) this.#hold();
     else this.tryAgain();
   }
 
-  #readHeads(bytes: Buffer): void {
-    let from = 0;
-    while (from < bytes.length) {
-      const end = this.#responses.take(bytes, from);
-      if (end < 0) return;
-      const text = this.#responses.text;
-      const head = parseResponseHead(text, {
-        fieldsMax: this.#works.limits.headerFields,
-        bodyless: this.#head.method === "HEAD",
-      });
-      if (head.status === 101) return this.#switch(text, head, bytes.subarray(end));
-      if (head.status >= 200) return this.#beginAnswer(text, head, bytes, end);
-      // What was interim is done with: the client was told to continue by us, and other hints are not passed on.
-      from = end;
-    }
-  }
-
-  #beginAnswer(text: string, head: ResponseHead, bytes: Buffer, from: number): void {
-    this.#kept = undefined;
-    this.#keepUpstream = head.keepAlive && head.framing.kind !== "close";
-    if (this.#admission.dressed && isExceptionHead(head) && !this.#isConsole()) {
-      if (this.#head.method === "HEAD") return this.#fail(pages.exception());
-      this.#stage = "doubtful";
-      this.#doubt = { head, text, body: Buffer.alloc(0) };
-      return this.#resolveDoubt(bytes.subarray(from));
-    }
-    this.#answerWith(text, head, bytes, from);
-  }
-
-  #resolveDoubt(bytes: Buffer): void {
-    const doubt = this.#doubt;
-    if (!doubt) return;
-    doubt.body = Buffer.concat([doubt.body, bytes]);
-    if (doubt.body.equals(exceptionBody)) this.#fail(pages.exception());
-    else if (doubt.body.length >= exceptionBody.length || !exceptionBody.subarray(0, doubt.body.length).equals(doubt.body))
-      this.#answerWith(doubt.text, doubt.head, doubt.body, 0);
-  }
-
-  #answerWith(text: string, head: ResponseHead, bytes: Buffer, from: number): void {
-    const works = this.#works;
-    const mayKeep = !works.stopping && (this.#body.done || head.keepAlive);
-    const plan = planResponse(this.#head, head, mayKeep);
-    const { ray, dressed } = this.#admission;
-    const stamp = dressed ? { ray, date: works.date() } : undefined;
-    const ours = clientHead(text, head, this.#head, plan, stamp);
-    this.#stage = "answering";
-    this.#plan = plan;
-    this.#framed = head.framing.kind !== "close" && !plan.dechunk;
-    const answer = bodyReader(head.framing);
-    this.#answer = answer;
-    if (plan.dechunk || from === bytes.length || answer.done) {
-      this.#client.sendHead(ours, undefined);
-      if (answer.done) this.#finishAnswer(from < bytes.length);
-      else if (from < bytes.length) this.#pass(bytes, from);
-      return;
-    }
-    const end = answer.read(bytes, from);
-    if (!this.#client.sendHead(ours, bytes.subarray(from, end))) this.#upstream?.pause();
-    if (answer.done) this.#finishAnswer(end < bytes.length);
-  }
-
-  #pass(bytes: Buffer, from: number): void {
-    const answer = this.#answer;
-    if (!answer) return;
-    let end: number;
-    if (this.#plan.dechunk) end = answer.read(bytes, from, (content) => this.#sendToClient(content));
-    else {
-      end = answer.read(bytes, from);
-      this.#sendToClient(from === 0 && end === bytes.length ? bytes : bytes.subarray(from, end));
-    }
-    if (answer.done) this.#finishAnswer(end < bytes.length);
-  }
-
-  #sendToClient(bytes: Buffer): void {
-    if (!this.#client.send(bytes)) this.#upstream?.pause();
-  }
-
-  /** `surplus`: the process sent more than it announced; such a connection is not used again. */
-  #finishAnswer(surplus: boolean): void {
-    if (surplus) this.#keepUpstream = false;
-    this.#complete();
-  }
-
-  #complete(): void {
-    const upstream = this.#upstream;
-    this.#upstream = undefined;
-    // A process that has answered and not read the whole body is left: what would follow is no new request.
-    if (upstream && this.#keepUpstream && this.#body.done) upstream.release();
-    else upstream?.destroy();
-    this.#leave();
-    this.#stage = "over";
-    this.#client.finished(!this.#plan.close && this.#body.done);
-  }
-
-  #switch(text: string, head: ResponseHead, rest: Buffer): void {
-    if (!this.#admission.upgrade) throw new WireError(502, "a switch of protocols that nobody asked for");
-    const { ray, dressed } = this.#admission;
-    this.#kept = undefined;
-    this.#stage = "pipe";
-    if (this.#backend) {
-      this.#backend.requests--;
-      this.#backend.webSockets++;
-    }
-    const stamp = dressed ? { ray, date: this.#works.date() } : undefined;
-    const early = this.#client.becomePipe();
-    const ours = switchingHead(text, head, stamp);
-    if (!this.#client.sendHead(ours, rest.length > 0 ? rest : undefined)) this.#upstream?.pause();
-    for (const bytes of early) this.receive(bytes);
-  }
-
   /** Ends the exchange with `page`, or by cutting the answer off when it has begun. */
-  #fail(page: Page): void {
-    const begun = this.#stage === "answering" || this.#stage === "pipe";
+  #fail(page: Page, keep = this.#body.done): void {
+    const begun = this.#answer.begun || this.#stage === "pipe";
     this.#abandon();
-    if (begun) this.#client.cut(!this.#framed);
-    else this.#client.refused(page, this.#body.done);
+    if (begun) this.#client.cut(!this.#answer.framed);
+    else this.#client.refused(page, keep);
   }
 
   /** Lets go of everything; the process sees its connection close at once. */

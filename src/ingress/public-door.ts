@@ -59,14 +59,14 @@ export class HostDesk {
     const request = { target, host, upgrade };
     if (route === "console") {
       const text = `${canonicalHead(head, request, consoleRules)}${sender.lines}cf-ray: ${ray}\r\n\r\n`;
-      return { destination, head: text, bodyBytesMax, ray, dressed: true, upgrade };
+      return { destination, head: text, bodyBytesMax, ray, toConsole: true, dressed: true, explains: false, upgrade };
     }
     if (target.startsWith("/cdn-cgi/")) throw new Refusal(pages.noSuchPath());
     const blob = this.#cfBlob(head.minor, fieldOf(head.fields, "accept-encoding"));
     const text =
       `${canonicalHead(head, request, publicRules)}${sender.lines}` +
       `cf-ray: ${ray}\r\n${privateHeaders.cf}: ${blob}\r\n\r\n`;
-    return { destination, head: text, bodyBytesMax, ray, dressed: true, upgrade };
+    return { destination, head: text, bodyBytesMax, ray, toConsole: false, dressed: true, explains: true, upgrade };
   }
 
   #nothingAt(host: Host) {

@@ -17,10 +17,7 @@ export type OpenReport = OpenCount & {
 export type DrainReport = { cutRequests: number; cutWebSockets: number };
 
 /** What is open on `backends`. */
-export function reportOpen(
-  backends: readonly Backend[],
-  others: { connections: number; waiting: number },
-): OpenReport {
+export function reportOpen(backends: readonly Backend[], others: { connections: number; waiting: number }): OpenReport {
   const report: OpenReport = { requests: 0, webSockets: 0, ...others, targets: {}, sockets: {} };
   for (const { path, target, requests, webSockets } of backends) {
     report.requests += requests;

@@ -37,7 +37,8 @@ export function clientHead(
   for (let i = 0; i < fields.length; i += 2) {
     const name = fields[i] ?? "";
     if (name === "date") dated = true;
-    if (!hopByHop.has(name) && !named?.has(name) && !(stamp && name === "cf-ray") && !isBadLength(name, response)) continue;
+    if (!hopByHop.has(name) && !named?.has(name) && !(stamp && name === "cf-ray") && !isBadLength(name, response))
+      continue;
     out += text.slice(from, starts[i >> 1]);
     from = starts[(i >> 1) + 1] ?? text.length - 2;
   }

@@ -1,3 +1,4 @@
+import { flat } from "#http/wire/flat.ts";
 import { fieldOf } from "#http/wire/head.ts";
 
 export type Host = {
@@ -20,7 +21,7 @@ export function parseHost(value: string): Host | undefined {
   const lower = written.toLowerCase();
   const name = lower.endsWith(".") ? lower.slice(0, -1) : lower;
   if (!hostName.test(name) && !ipv6.test(name)) return undefined;
-  return { name, port: digits === "" ? "" : `:${Number(digits)}` };
+  return { name: flat(name), port: digits === "" ? "" : `:${Number(digits)}` };
 }
 
 const hostsRemembered = 4096;
@@ -34,7 +35,7 @@ export function hostReader(): (value: string) => Host | undefined {
     const host = parseHost(value);
     if (!host) return undefined;
     if (known.size >= hostsRemembered) known.clear();
-    known.set(value, host);
+    known.set(flat(value), host);
     return host;
   };
 }

@@ -56,7 +56,11 @@ describe("a client that is slow to ask", () => {
   test("and whose body stops is told so, and its process's request ends", async () => {
     rig = await IngressRig.start({}, { bodyIdleMs: 100 });
     const app = await rig.fake(() => {});
-    for (const start of ["Content-Length: 10\r\n\r\nabc", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", "Expect: 100-continue\r\nContent-Length: 3\r\n\r\n"]) {
+    for (const start of [
+      "Content-Length: 10\r\n\r\nabc",
+      "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+      "Expect: 100-continue\r\nContent-Length: 3\r\n\r\n",
+    ]) {
       using client = await rig.client();
       client.write(`POST / HTTP/1.1\r\n${host}\r\n${start}`);
       await client.closed();

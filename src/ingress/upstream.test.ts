@@ -133,7 +133,10 @@ describe("a process that is not there", () => {
     const down = readResponse(await rig.raw(get));
     expect(down.status).toBe(503);
     expect(down.body).not.toContain("secret");
-    expect(await rig.get("/", [], "localhost")).toMatchObject({ status: 503, body: expect.stringContaining("console") });
+    expect(await rig.get("/", [], "localhost")).toMatchObject({
+      status: 503,
+      body: expect.stringContaining("console"),
+    });
   });
 
   test("makes only so many wait", async () => {

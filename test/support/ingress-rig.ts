@@ -65,7 +65,10 @@ export class IngressRig implements AsyncDisposable {
   /** Sends a request that asks to close, and reads the answer. */
   async get(target: string, fields: string[] = [], host = "app.localhost"): Promise<RawResponse> {
     return readResponse(
-      await sendRaw(this.port, `GET ${target} HTTP/1.1\r\n${[`Host: ${host}`, "Connection: close", ...fields, "", ""].join("\r\n")}`),
+      await sendRaw(
+        this.port,
+        `GET ${target} HTTP/1.1\r\n${[`Host: ${host}`, "Connection: close", ...fields, "", ""].join("\r\n")}`,
+      ),
     );
   }
 
@@ -76,10 +79,13 @@ export class IngressRig implements AsyncDisposable {
 
   /** Waits until nothing is counted as under way. */
   async quiet(): Promise<void> {
-    await pollUntil({ ms: 10_000, everyMs: 2, what: `all counters to be 0: ${JSON.stringify(this.ingress.open())}` }, () => {
-      const { requests, webSockets, waiting } = this.ingress.open();
-      return requests === 0 && webSockets === 0 && waiting === 0 ? true : undefined;
-    });
+    await pollUntil(
+      { ms: 10_000, everyMs: 2, what: `all counters to be 0: ${JSON.stringify(this.ingress.open())}` },
+      () => {
+        const { requests, webSockets, waiting } = this.ingress.open();
+        return requests === 0 && webSockets === 0 && waiting === 0 ? true : undefined;
+      },
+    );
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -122,6 +122,7 @@ function readBody(bytes: string, status: number, headers: Map<string, string>): 
 /** The one response in `received`. */
 export function readResponse(received: string): RawResponse {
   const [first, ...more] = readResponses(received);
-  if (!first || more.length > 0) throw new Error(`${more.length + (first ? 1 : 0)} responses in ${JSON.stringify(received)}`);
+  if (!first || more.length > 0)
+    throw new Error(`${more.length + (first ? 1 : 0)} responses in ${JSON.stringify(received)}`);
   return first;
 }

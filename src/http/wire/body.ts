@@ -175,7 +175,9 @@ function hexValue(byte: number): number {
   return -1;
 }
 
-const tokenBytes = new Set(Buffer.from("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"));
+const tokenBytes = new Set(
+  Buffer.from("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"),
+);
 
 function isTokenByte(byte: number): boolean {
   return tokenBytes.has(byte);

@@ -1,3 +1,5 @@
+import { flat } from "#http/wire/flat.ts";
+
 /**
  * HTTP/1.1 message heads, byte level. The parsers accept a narrow subset and what follows them writes heads afresh, so two
  * parsers in a row can never disagree about where a message ends (request smuggling).
@@ -141,15 +143,30 @@ function parseFields(text: string, from: number, fieldsMax: number, starts: numb
     if (fields.length >= fieldsMax * 2) throw new WireError(431, "too many header fields");
     const colon = text.indexOf(":", at);
     if (colon < 0 || colon > end) throw new WireError(400, "malformed header field");
-    const name = text.slice(at, colon);
-    // A blank before the colon or at the start (obs-fold) fails here, since neither is a token character.
-    if (!token.test(name)) throw new WireError(400, "malformed header name");
+    const name = lowerName(text.slice(at, colon));
     const value = trimBlanks(text, colon + 1, end);
     if (forbiddenInValue.test(value)) throw new WireError(400, "control character in a header value");
-    fields.push(name.toLowerCase(), value);
+    fields.push(name, value);
     starts?.push(at);
     at = end + 2;
   }
+}
+
+/** Spellings of names that were checked before, with their lower case: checking and converting one costs more than finding it. */
+const knownNames = new Map<string, string>();
+const knownNamesMax = 1024;
+const knownNameLength = 40;
+
+function lowerName(spelled: string): string {
+  const known = knownNames.get(spelled);
+  if (known !== undefined) return known;
+  // A blank before the colon or at the start (obs-fold) fails here, since neither is a token character.
+  if (!token.test(spelled)) throw new WireError(400, "malformed header name");
+  const lower = spelled.toLowerCase();
+  // When strangers have filled it with names of their own, the usual ones come back by themselves.
+  if (knownNames.size >= knownNamesMax) knownNames.clear();
+  if (spelled.length <= knownNameLength) knownNames.set(flat(spelled), flat(lower));
+  return lower;
 }
 
 function trimBlanks(text: string, from: number, to: number): string {
