@@ -153,7 +153,11 @@ test("chunked bodies of random content and random pieces come out whole", async 
   }
 });
 
-test("random damage to a conversation never makes a process see what was not sent", async () => {
+test("whatever damage a conversation takes, what a process gets is well formed", async () => {
+  const complaints: string[] = [];
+  // node:http is strict. It may see a body that was cut off, since we end those, and nothing else that is wrong.
+  const complain = (error: NodeJS.ErrnoException) => complaints.push(error.code ?? error.message);
+  echo.on("clientError", complain);
   let seed = 99;
   const random = (below: number) => (seed = (Math.imul(seed, 1_103_515_245) + 12_345) >>> 0) % below;
   const damage = [
@@ -164,34 +168,21 @@ test("random damage to a conversation never makes a process see what was not sen
     ":",
     "0",
     "\t",
-    "chunked",
+    "f",
     "Content-Length: 3\r\n",
     "Transfer-Encoding: chunked\r\n",
     "\r\n\r\n",
   ];
-  for (let round = 0; round < 300; round++) {
+  for (let round = 0; round < 400; round++) {
     const at = random(conversation.length);
     const broken = conversation.slice(0, at) + damage[random(damage.length)] + conversation.slice(at + random(3));
     using client = await RawClient.to(rig.port);
     client.write(broken);
+    await settled();
     client.socket.end();
     await client.closed();
-    for (const { status, body } of readAsFarAsPossible(client.received))
-      if (status === 200)
-        expect(["GET", "POST"]).toContain(
-          /^[A-Z]+/
-            .exec(body)?.[0]
-            .slice(-4)
-            .replace(/^.*?(GET|POST)$/, "$1") ?? "",
-        );
   }
   await rig.quiet();
+  echo.off("clientError", complain);
+  expect(complaints.filter((code) => code.startsWith("HPE_") && code !== "HPE_INVALID_EOF_STATE")).toEqual([]);
 });
-
-function readAsFarAsPossible(received: string) {
-  try {
-    return readResponses(received);
-  } catch {
-    return [];
-  }
-}

@@ -9,8 +9,8 @@ const log = createLogger("ingress.listeners");
 
 export type OnConnection = (socket: Socket) => void;
 
-/** A listening server that can be told to accept no more. */
-export type Listener = { stop: () => Promise<void> };
+/** A listening server. `stop`: it accepts no more from then on; connections that it accepted live on. */
+export type Listener = { stop: () => void };
 
 /** Attempts at finding a port that is free on both loopback addresses. */
 const portAttempts = 20;
@@ -23,7 +23,7 @@ export async function listenPublic(
 ): Promise<Listener & { port: number }> {
   if (host !== "localhost") {
     const server = await listenTcp(host, port, onConnection);
-    return { port: portOf(server), stop: () => closed(server) };
+    return { port: portOf(server), stop: () => server.close() };
   }
   for (let attempt = 1; ; attempt++) {
     const first = await listenTcp("127.0.0.1", port, onConnection);
@@ -32,17 +32,18 @@ export async function listenPublic(
       const second = await listenTcp("::1", chosen, onConnection);
       return {
         port: chosen,
-        stop: async () => {
-          await Promise.all([closed(first), closed(second)]);
+        stop: () => {
+          first.close();
+          second.close();
         },
       };
     } catch (error) {
       const code = systemCode(error);
       if (code === "EADDRNOTAVAIL" || code === "EAFNOSUPPORT") {
         log.info("this machine has no IPv6 loopback; listening on 127.0.0.1 only");
-        return { port: chosen, stop: () => closed(first) };
+        return { port: chosen, stop: () => first.close() };
       }
-      await closed(first);
+      first.close();
       // A port that was free on one address may be taken on the other; with port 0 there are more to try.
       if (port !== 0 || code !== "EADDRINUSE" || attempt === portAttempts) throw error;
     }
@@ -57,7 +58,7 @@ export async function listenPrivate(path: string, onConnection: OnConnection): P
   server.listen(path);
   await once(server, "listening");
   await chmod(path, 0o600);
-  return { stop: () => closed(server) };
+  return { stop: () => server.close() };
 }
 
 async function listenTcp(host: string, port: number, onConnection: OnConnection): Promise<Server> {
@@ -78,10 +79,4 @@ function makeServer(onConnection: OnConnection): Server {
 
 function portOf(server: Server): number {
   return (server.address() as AddressInfo).port;
-}
-
-async function closed(server: Server): Promise<void> {
-  if (!server.listening) return;
-  server.close();
-  await once(server, "close");
 }

@@ -46,7 +46,7 @@ export class PlatformSockets {
     await Promise.all([
       ...gone.map(async ([workerId, listener]) => {
         this.#listeners.delete(workerId);
-        await (await listener).stop();
+        (await listener).stop();
       }),
       ...[...wanted].map(async (workerId) => {
         try {

@@ -1,3 +1,4 @@
+import { createLogger } from "#core/log.ts";
 import { bodyReader, type BodyReader } from "#http/wire/body.ts";
 import { WireError, type RequestHead } from "#http/wire/head.ts";
 import { Answer, type AnswerSink } from "#ingress/answer.ts";
@@ -5,6 +6,8 @@ import type { Client, Works } from "#ingress/client.ts";
 import type { Admission } from "#ingress/door.ts";
 import { pages, type Page } from "#ingress/error-pages.ts";
 import type { Backend, Ending, Upstream, UpstreamOwner } from "#ingress/upstream.ts";
+
+const log = createLogger("ingress.proxy");
 
 /** Requests that change nothing, and may therefore be run twice (RFC 9110 §9.2.1). */
 const safeMethods = new Set(["GET", "HEAD", "OPTIONS"]);
@@ -137,7 +140,8 @@ export class Exchange implements UpstreamOwner, AnswerSink {
     try {
       this.#answer.read(bytes);
     } catch (error) {
-      if (!(error instanceof WireError)) throw error;
+      // Whatever it is, only this exchange may end by it: the process serves everybody.
+      if (!(error instanceof WireError)) log.error("an answer could not be passed on", { error });
       this.#fail(pages.badAnswer());
     }
   }

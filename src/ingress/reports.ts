@@ -1,7 +1,7 @@
 import type { Backend } from "#ingress/upstream.ts";
 
 /** What is under way somewhere. */
-export type OpenCount = { requests: number; webSockets: number };
+type OpenCount = { requests: number; webSockets: number };
 
 export type OpenReport = OpenCount & {
   /** Client connections, idle ones among them. */

@@ -153,7 +153,8 @@ class IngressServer implements Ingress {
   async close(): Promise<void> {
     clearInterval(this.#sweeper);
     this.#works.waiting.close();
-    const stopped = Promise.all([this.#listener?.stop(), this.#platform.close(), this.#admin.close()]);
+    this.#listener?.stop();
+    const stopped = Promise.all([this.#platform.close(), this.#admin.close()]);
     this.#clients.destroy();
     this.#workers.destroy();
     for (const backend of this.#routing.backends()) backend.closeIdle();
@@ -173,7 +174,7 @@ class IngressServer implements Ingress {
 
   async #drainOnce(): Promise<DrainReport> {
     this.#works.stopping = true;
-    const stopped = this.#listener?.stop();
+    this.#listener?.stop();
     // Workers' own connections stay: a request that is finishing may still need to call another Worker.
     this.#clients.stop();
     const everyMs = 20;
@@ -187,7 +188,6 @@ class IngressServer implements Ingress {
     }
     const left = this.open();
     this.#clients.destroy();
-    await stopped;
     return { cutRequests: left.requests + left.waiting, cutWebSockets: left.webSockets };
   }
 }

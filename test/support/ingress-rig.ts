@@ -24,7 +24,12 @@ export class IngressRig implements AsyncDisposable {
 
   static async start(options: Partial<IngressOptions> = {}, limits: Partial<IngressLimits> = {}): Promise<IngressRig> {
     const folder = mkdtempSync(join(tmpdir(), "solum-in-"));
-    return new IngressRig(folder, await startIngress(rigOptions(folder, options, limits)));
+    try {
+      return new IngressRig(folder, await startIngress(rigOptions(folder, options, limits)));
+    } catch (error) {
+      rmSync(folder, { recursive: true });
+      throw error;
+    }
   }
 
   /** Starts another ingress on the same folder, as after a restart. */
@@ -115,11 +120,7 @@ export function tableOf(workers: Record<string, string[]>): Omit<RoutingTable, "
   };
 }
 
-export function rigOptions(
-  folder: string,
-  options: Partial<IngressOptions>,
-  limits: Partial<IngressLimits>,
-): IngressOptions {
+function rigOptions(folder: string, options: Partial<IngressOptions>, limits: Partial<IngressLimits>): IngressOptions {
   return {
     host: "127.0.0.1",
     port: 0,

@@ -7,7 +7,7 @@ import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
 
 /** The workerd that Solum runs, not wrangler's older one. */
-export function workerdPath(): string {
+function workerdPath(): string {
   const require = createRequire(import.meta.url);
   const arch = process.arch === "arm64" ? "arm64" : "64";
   return join(dirname(require.resolve(`@cloudflare/workerd-linux-${arch}/package.json`)), "bin", "workerd");
