@@ -29,13 +29,19 @@ export type ApiParts = {
   logs: LogStore;
 };
 
+/** Where files for D1 imports are put. */
+export const d1UploadPath = "/d1/imports";
+
 /** The whole API, as a table of contents. What stands before the guards has tokens of its own. */
 export function buildApi(parts: ApiParts): Api {
   const v4 = createRoutes();
   v4.route("/", assetUploadRoutes(parts.workers.assets));
-  v4.route("/", d1UploadRoutes(parts.d1Imports));
+  v4.route(d1UploadPath, d1UploadRoutes(parts.d1Imports));
 
-  v4.use("*", requireToken((token) => parts.accounts.principalOf(token)));
+  v4.use(
+    "*",
+    requireToken((token) => parts.accounts.principalOf(token)),
+  );
   v4.route("/", identityRoutes(parts.accounts));
   // Zones are not here yet; wrangler looks for one before it says that a route cannot be made.
   v4.get("/zones", (c) => ok(c, []));

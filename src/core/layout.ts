@@ -21,6 +21,8 @@ export function dataLayout(data: string) {
     controlDb: join(data, "control", "control.db"),
     /** Uploads that are not accepted yet; emptied at start. */
     staging: join(data, "control", "staging"),
+    /** SQL files on their way into databases; emptied at start. */
+    imports: join(data, "control", "imports"),
     /** Modules and assets by the SHA-256 of their bytes. */
     blobs: join(data, "control", "blobs"),
     blob: (hash: string) => join(data, "control", "blobs", hash.slice(0, 2), hash),

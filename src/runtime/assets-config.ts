@@ -57,7 +57,9 @@ export function headersText(config: AssetsConfig, contentTypes: ReadonlyMap<stri
  * type of the 404 page under such a name. Then extensions with the most files come first.
  */
 function contentTypeRules(types: ReadonlyMap<string, string>, room: number, notFound: string): string[] {
-  const wrong = [...types].filter(([path, type]) => !path.includes("*") && type !== noType && type !== nativeType(path));
+  const wrong = [...types].filter(
+    ([path, type]) => !path.includes("*") && type !== noType && type !== nativeType(path),
+  );
   const rule = (path: string, type: string) => `${path}\n  Content-Type: ${type.replaceAll(/[\r\n]/g, " ")}`;
   const exact = notFound !== "none" && wrong.length <= room;
   if (exact) return wrong.map(([path, type]) => rule(encodePath(path), type));

@@ -85,7 +85,10 @@ function pieceOf(binding: ResolvedBinding, index: number, version: RunnableVersi
     case "text_blob":
     case "data_blob": {
       const file = `b${index}`;
-      return { bindings: [{ name, [blobField[binding.type]]: embed(file) }], files: [{ name: file, hash: binding.hash }] };
+      return {
+        bindings: [{ name, [blobField[binding.type]]: embed(file) }],
+        files: [{ name: file, hash: binding.hash }],
+      };
     }
     case "unsupported": {
       const about = { name: "about", json: JSON.stringify({ name, type: binding.wanted }) };

@@ -6,7 +6,10 @@ import { compatibilityProblem, compatibilityTrial } from "#runtime/compatibility
 import { temporaryFolder, workerdBinary } from "../../test/support/workerd.ts";
 
 /** The trial as the supervisor runs it. */
-function tryOut(compatibilityDate: string, compatibilityFlags: string[]): { status: number | null; problem: string | undefined } {
+function tryOut(
+  compatibilityDate: string,
+  compatibilityFlags: string[],
+): { status: number | null; problem: string | undefined } {
   const trial = compatibilityTrial({ compatibilityDate, compatibilityFlags });
   if ("problem" in trial) return { status: 1, problem: trial.problem };
   using folder = temporaryFolder();
@@ -28,10 +31,22 @@ test.each([
   ["2026-11-01", ["no_such_flag"], "No such compatibility flag: no_such_flag"],
   ["2026-11-01", ['"quoted")'], 'No such compatibility flag: "quoted")'],
   ["2026-11-01", ["experimental"], "The compatibility flag experimental is experimental and cannot be used."],
-  ["2026-11-01", ["service_binding_extra_handlers"], "The compatibility flag service_binding_extra_handlers is experimental and cannot be used."],
-  ["2026-11-01", ["nodejs_als", "no_nodejs_als"], "Compatibility flags are mutually contradictory: nodejs_als vs no_nodejs_als"],
+  [
+    "2026-11-01",
+    ["service_binding_extra_handlers"],
+    "The compatibility flag service_binding_extra_handlers is experimental and cannot be used.",
+  ],
+  [
+    "2026-11-01",
+    ["nodejs_als", "no_nodejs_als"],
+    "Compatibility flags are mutually contradictory: nodejs_als vs no_nodejs_als",
+  ],
   ["yesterday", [], "Invalid compatibility date: yesterday"],
-  ["2026-11-01", ["python_workers"], "The compatibility flag python_workers is not supported: Python Workers do not run here."],
+  [
+    "2026-11-01",
+    ["python_workers"],
+    "The compatibility flag python_workers is not supported: Python Workers do not run here.",
+  ],
 ])("%s with %j: %s", (date, flags, problem) => {
   expect(tryOut(date, flags)).toEqual({ status: 1, problem });
 });
@@ -39,7 +54,9 @@ test.each([
 test("a date in the future is refused", () => {
   expect(tryOut("2099-01-01", [])).toEqual({
     status: 1,
-    problem: expect.stringMatching(/^Can't set compatibility date in the future|^This Worker requires compatibility date/) as string,
+    problem: expect.stringMatching(
+      /^Can't set compatibility date in the future|^This Worker requires compatibility date/,
+    ) as string,
   });
 });
 

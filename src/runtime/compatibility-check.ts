@@ -11,7 +11,8 @@ export type CompatibilitySettings = { compatibilityDate: string; compatibilityFl
 export function compatibilityTrial(settings: CompatibilitySettings): { text: string } | { problem: string } {
   const python = settings.compatibilityFlags.find((flag) => flag.startsWith("python_"));
   // workerd would try to download Pyodide.
-  if (python !== undefined) return { problem: `The compatibility flag ${python} is not supported: Python Workers do not run here.` };
+  if (python !== undefined)
+    return { problem: `The compatibility flag ${python} is not supported: Python Workers do not run here.` };
   const text = configText({
     services: [
       { name: "internet", network: { allow: [] } },

@@ -14,7 +14,11 @@ describe("what an address is refused for", () => {
     ["2606:4700::1111", {}, undefined],
     ["2606:4700::9", {}, "2606:4700::9 is this machine itself"],
     ["127.0.0.1", {}, "egressAllow is [public] and 127.0.0.1 is this machine's loopback"],
-    ["127.0.0.1", { allow: ["public", "private"] }, "egressAllow is [public, private] and 127.0.0.1 is this machine's loopback"],
+    [
+      "127.0.0.1",
+      { allow: ["public", "private"] },
+      "egressAllow is [public, private] and 127.0.0.1 is this machine's loopback",
+    ],
     ["127.0.0.1", { allow: ["local"] }, undefined],
     ["2606:4700::9", { allow: ["public", "local"] }, undefined],
     ["192.168.1.1", {}, "egressAllow is [public] and 192.168.1.1 is a private address"],
@@ -41,7 +45,18 @@ test("loopback is open only when it is named", () => {
 test("the lists for workerd close loopback, this machine and the file system's sockets", () => {
   const { allow, deny } = networkLists(rules({ allow: ["public", "private"], deny: ["8.8.8.8/32"] }));
   expect(allow).toEqual(["public", "private"]);
-  for (const block of ["unix", "unix-abstract", "127.0.0.0/8", "::1/128", "203.0.113.9/32", "2606:4700::9/128", "198.18.0.0/15", "64:ff9b::/96", "169.254.0.0/16", "8.8.8.8/32"])
+  for (const block of [
+    "unix",
+    "unix-abstract",
+    "127.0.0.0/8",
+    "::1/128",
+    "203.0.113.9/32",
+    "2606:4700::9/128",
+    "198.18.0.0/15",
+    "64:ff9b::/96",
+    "169.254.0.0/16",
+    "8.8.8.8/32",
+  ])
     expect(deny).toContain(block);
   expect(networkLists(rules({ allow: ["local"] })).deny).not.toContain("127.0.0.0/8");
 });

@@ -48,9 +48,7 @@ const privateBlocks = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/
 export function egressConfig(options: { socket: string; rules: EgressRules }): string {
   const { allow, deny } = networkLists(options.rules);
   return configText({
-    services: [
-      { name: "internet", network: { allow, deny, tlsOptions: { trustBrowserCas: true } } },
-    ],
+    services: [{ name: "internet", network: { allow, deny, tlsOptions: { trustBrowserCas: true } } }],
     sockets: [
       {
         name: "egress",
@@ -95,17 +93,22 @@ export function refusalOf(address: string, rules: EgressRules): string | undefin
   const is = (blocks: readonly string[]) => blockList(blocks).check(address, family);
   const allowed = `egressAllow is [${rules.allow.join(", ")}]`;
   if (is(rules.deny)) return `egressDeny covers ${address}`;
-  if (is(loopback)) return allowsLoopback(rules.allow) ? undefined : `${allowed} and ${address} is this machine's loopback`;
+  if (is(loopback))
+    return allowsLoopback(rules.allow) ? undefined : `${allowed} and ${address} is this machine's loopback`;
   if (rules.ownAddresses.includes(address) && !allowsLoopback(rules.allow)) return `${address} is this machine itself`;
-  if (is(neverPublic.filter((block) => !rules.allow.includes(block)))) return `${address} is a reserved or metadata address`;
+  if (is(neverPublic.filter((block) => !rules.allow.includes(block))))
+    return `${address} is a reserved or metadata address`;
   if (is(rules.allow)) return undefined;
-  if (is(privateBlocks)) return rules.allow.includes("private") ? undefined : `${allowed} and ${address} is a private address`;
+  if (is(privateBlocks))
+    return rules.allow.includes("private") ? undefined : `${allowed} and ${address} is a private address`;
   return rules.allow.includes("public") ? undefined : `${allowed} and ${address} is a public address`;
 }
 
 /** Whether `address` leads back to this machine. */
 export function isOwnAddress(address: string, rules: EgressRules): boolean {
-  return blockList(loopback).check(address, isIP(address) === 6 ? "ipv6" : "ipv4") || rules.ownAddresses.includes(address);
+  return (
+    blockList(loopback).check(address, isIP(address) === 6 ? "ipv6" : "ipv4") || rules.ownAddresses.includes(address)
+  );
 }
 
 function asBlock(address: string): string {
@@ -118,7 +121,8 @@ function blockList(entries: readonly string[]): BlockList {
   for (const entry of entries) {
     const [address = "", bits = ""] = entry.split("/");
     const version = isIP(address);
-    if (version !== 0 && /^[0-9]{1,3}$/.test(bits)) list.addSubnet(address, Number(bits), version === 6 ? "ipv6" : "ipv4");
+    if (version !== 0 && /^[0-9]{1,3}$/.test(bits))
+      list.addSubnet(address, Number(bits), version === 6 ? "ipv6" : "ipv4");
   }
   return list;
 }

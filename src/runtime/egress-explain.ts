@@ -36,7 +36,8 @@ export function egressExplainHandler(options: {
 }): WireHandler {
   return async (request) => {
     const capability = readCapability(options.capabilityKey, request.header(bindHeader) ?? "");
-    if (capability?.kind !== routerCapabilities.control || capability.scope !== options.workerId) return { status: 403 };
+    if (capability?.kind !== routerCapabilities.control || capability.scope !== options.workerId)
+      return { status: 403 };
     const asked = question.safeParse(parseJson(await request.bytes(limits.questionBytes)));
     if (!asked.success) return { status: 400 };
     return { status: 200, body: JSON.stringify(await explainEgress(asked.data, options.rules)) };

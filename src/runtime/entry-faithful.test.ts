@@ -97,7 +97,8 @@ const programs: Record<string, Program> = {
       };`,
     exports: ["default"],
     questions: ["sync", "string", "undefined", "value", "nothing", "error"].map(
-      (path) => `try { const r = await env.USER.fetch('http://x/${path}'); return [r.status, await r.text()] } ${describeError}`,
+      (path) =>
+        `try { const r = await env.USER.fetch('http://x/${path}'); return [r.status, await r.text()] } ${describeError}`,
     ),
   },
   "a handler that is not async": {
@@ -173,7 +174,10 @@ const programs: Record<string, Program> = {
       import { WorkerEntrypoint } from "cloudflare:workers";
       export default class extends WorkerEntrypoint { constructor(ctx, env) { super(ctx, env); throw new RangeError("not made") } fetch() { return new Response("x") } ping() {} }`,
     exports: ["default"],
-    questions: [`try { return await (${fetchText.replace("return await ", "")}) } ${describeError}`, `try { return await env.USER.ping() } ${describeError}`],
+    questions: [
+      `try { return await (${fetchText.replace("return await ", "")}) } ${describeError}`,
+      `try { return await env.USER.ping() } ${describeError}`,
+    ],
   },
   objects: {
     source: `
@@ -252,12 +256,19 @@ test.each(Object.entries(programs))("%s", async (_name, program) => {
   expect(await answers(program, true)).toEqual(native);
 });
 
-test.each(["5", '"text"', "null", "undefined"])("an export that workerd refuses is refused still: %s", async (value) => {
-  const program = { source: `export const odd = ${value}; export default { fetch() {} }`, exports: ["default", "odd"], questions: [] };
-  const refusal = async (wrapped: boolean) => answers(program, wrapped).catch((error: Error) => error.message);
-  expect(await refusal(false)).toMatch(/^service user: Uncaught TypeError: /);
-  expect(await refusal(true)).toEqual(await refusal(false));
-});
+test.each(["5", '"text"', "null", "undefined"])(
+  "an export that workerd refuses is refused still: %s",
+  async (value) => {
+    const program = {
+      source: `export const odd = ${value}; export default { fetch() {} }`,
+      exports: ["default", "odd"],
+      questions: [],
+    };
+    const refusal = async (wrapped: boolean) => answers(program, wrapped).catch((error: Error) => error.message);
+    expect(await refusal(false)).toMatch(/^service user: Uncaught TypeError: /);
+    expect(await refusal(true)).toEqual(await refusal(false));
+  },
+);
 
 async function answers(program: Program, wrapped: boolean): Promise<unknown[]> {
   using folder = temporaryFolder();
@@ -289,7 +300,10 @@ async function answers(program: Program, wrapped: boolean): Promise<unknown[]> {
               name,
               service: { name: "user", entrypoint, props: { json: '{"from":"asker"}' } },
             })),
-            ...objects.map((className) => ({ name: className, durableObjectNamespace: { className, serviceName: "user" } })),
+            ...objects.map((className) => ({
+              name: className,
+              durableObjectNamespace: { className, serviceName: "user" },
+            })),
           ],
         },
       },

@@ -85,13 +85,17 @@ describe("lines find the invocation that wrote them", () => {
     const all = await worker.messages((messages) => messages.flatMap(({ logs }) => logs).length >= paths.length * 7);
     for (const path of paths) {
       expect(linesOf(all, path).toSorted(), path).toEqual(
-        ["after a wait", "begin", "ctx.waitUntil", "imported waitUntil", "microtask", "stream", "timer"].map((what) => `${path} ${what}`),
+        ["after a wait", "begin", "ctx.waitUntil", "imported waitUntil", "microtask", "stream", "timer"].map(
+          (what) => `${path} ${what}`,
+        ),
       );
     }
     const events = all.filter(({ part }) => part === undefined);
     expect(events).toHaveLength(paths.length);
     expect(new Set(events.map(({ id }) => id)).size).toBe(paths.length);
-    expect(new Set(all.flatMap(({ logs }) => logs.map(({ level }) => level)))).toEqual(new Set(["log", "warn", "error", "debug"]));
+    expect(new Set(all.flatMap(({ logs }) => logs.map(({ level }) => level)))).toEqual(
+      new Set(["log", "warn", "error", "debug"]),
+    );
     expect(worker.workerd.output).toEqual({ stdout: "", stderr: "" });
   });
 
@@ -119,11 +123,15 @@ describe("lines find the invocation that wrote them", () => {
 
   test("in one piece when the background work ends soon", async () => {
     await using worker = await runVersion({
-      modules: main(`export default { fetch(request, env, ctx) { ctx.waitUntil(scheduler.wait(150).then(() => console.log("soon"))); return new Response("x") } }`),
+      modules: main(
+        `export default { fetch(request, env, ctx) { ctx.waitUntil(scheduler.wait(150).then(() => console.log("soon"))); return new Response("x") } }`,
+      ),
     });
     await worker.get("/soon");
     const all = await worker.messages((messages) => messages.length > 0);
-    expect(all).toMatchObject([{ event: { request: { method: "GET" }, response: { status: 200 } }, logs: [{ message: ["soon"] }] }]);
+    expect(all).toMatchObject([
+      { event: { request: { method: "GET" }, response: { status: 200 } }, logs: [{ message: ["soon"] }] },
+    ]);
   });
 
   test("of WebSockets, classes, their constructors and objects", async () => {
@@ -152,7 +160,9 @@ describe("lines find the invocation that wrote them", () => {
     expect(linesOf(all, "/ws")).toEqual(["message one", "message two"]);
     const calls = all.filter(({ entrypoint }) => entrypoint === "Api");
     expect(
-      calls.map(({ event, logs, outcome }) => [event?.["rpcMethod"], outcome, logs.map(({ message }) => message[0])]).toSorted(),
+      calls
+        .map(({ event, logs, outcome }) => [event?.["rpcMethod"], outcome, logs.map(({ message }) => message[0])])
+        .toSorted(),
     ).toEqual([
       ["value", "ok", ["made", "read"]],
       ["work", "exception", ["made", "begins 3", "inner 3", "ends 3"]],
@@ -180,18 +190,23 @@ test("lines of a Durable Object find the call that wrote them", async () => {
     {
       edit: (text) =>
         text
-          .replace("globalOutbound =", 'durableObjectNamespaces = [(className = "Room", uniqueKey = "room")], durableObjectStorage = (inMemory = void), globalOutbound =')
+          .replace(
+            "globalOutbound =",
+            'durableObjectNamespaces = [(className = "Room", uniqueKey = "room")], durableObjectStorage = (inMemory = void), globalOutbound =',
+          )
           .replace("bindings = [", 'bindings = [(name = "ROOM", durableObjectNamespace = "Room"),'),
     },
   );
   await worker.get();
   const isRoom = ({ entrypoint }: LogMessage) => entrypoint === "Room";
   const all = await worker.messages((messages) => messages.filter(isRoom).length >= 5);
-  const calls = all.filter(isRoom).map(({ event, outcome, logs }) => [
-    event?.["rpcMethod"] ?? Object.keys(event ?? {})[0],
-    outcome,
-    logs.map(({ message }) => message[0]),
-  ]);
+  const calls = all
+    .filter(isRoom)
+    .map(({ event, outcome, logs }) => [
+      event?.["rpcMethod"] ?? Object.keys(event ?? {})[0],
+      outcome,
+      logs.map(({ message }) => message[0]),
+    ]);
   expect(calls.toSorted((a, b) => JSON.stringify(a).localeCompare(JSON.stringify(b)))).toEqual([
     ["ring", "ok", []],
     ["scheduledTime", "ok", ["rang"]],
@@ -221,7 +236,10 @@ test("a lost connection that nobody catches is answered, and one that is caught 
   expect((await worker.get("/direct")).status).toBe(500);
   expect((await worker.get("/class")).status).toBe(500);
   const message = await eventAt(worker, "/direct");
-  expect(message).toMatchObject({ outcome: "exception", exceptions: [{ name: "Error", message: "Network connection lost." }] });
+  expect(message).toMatchObject({
+    outcome: "exception",
+    exceptions: [{ name: "Error", message: "Network connection lost." }],
+  });
   dead.close();
 });
 
@@ -265,10 +283,28 @@ test("a hello Worker with entry module and router takes little memory", async ()
 describe("what nobody catches", () => {
   test.each([
     ["a rejection", `Promise.reject(new Error("left alone")); await scheduler.wait(5)`, "left alone", "ok", 200],
-    ["a timer", `setTimeout(() => { throw new TypeError("in a timer") }, 1); await scheduler.wait(20)`, "in a timer", "ok", 200],
-    ["background work", `ctx.waitUntil(Promise.reject(new Error("in the background")))`, "in the background", "ok", 200],
+    [
+      "a timer",
+      `setTimeout(() => { throw new TypeError("in a timer") }, 1); await scheduler.wait(20)`,
+      "in a timer",
+      "ok",
+      200,
+    ],
+    [
+      "background work",
+      `ctx.waitUntil(Promise.reject(new Error("in the background")))`,
+      "in the background",
+      "ok",
+      200,
+    ],
     ["the handler", `throw new Error("in the handler")`, "in the handler", "exception", 500],
-    ["a late failure", `await scheduler.wait(1); null.x`, "Cannot read properties of null (reading 'x')", "exception", 500],
+    [
+      "a late failure",
+      `await scheduler.wait(1); null.x`,
+      "Cannot read properties of null (reading 'x')",
+      "exception",
+      500,
+    ],
   ])("%s", async (_name, code, message, outcome, status) => {
     await using worker = await runVersion({
       modules: main(`export default { async fetch(request, env, ctx) { ${code}; return new Response("x") } }`),
@@ -282,12 +318,17 @@ describe("what nobody catches", () => {
 describe("bounds", () => {
   test("the lines of one invocation end at their limit, and the event says so", async () => {
     await using worker = await runVersion({
-      modules: main(`export default { fetch() { for (let n = 0; n < 400; n++) console.log(n, "x".repeat(1000)); console.log("y".repeat(2_000_000)); return new Response("x") } }`),
+      modules: main(
+        `export default { fetch() { for (let n = 0; n < 400; n++) console.log(n, "x".repeat(1000)); console.log("y".repeat(2_000_000)); return new Response("x") } }`,
+      ),
     });
     await worker.get("/much");
     const message = await eventAt(worker, "/much");
     expect(message?.truncated).toBe(true);
-    expect(message?.logs.at(-1)).toMatchObject({ level: "warn", message: [expect.stringContaining(String(logLimits.invocationBytes))] });
+    expect(message?.logs.at(-1)).toMatchObject({
+      level: "warn",
+      message: [expect.stringContaining(String(logLimits.invocationBytes))],
+    });
     const bytes = JSON.stringify(message?.logs).length;
     expect(bytes).toBeGreaterThan(logLimits.invocationBytes * 0.9);
     expect(bytes).toBeLessThan(logLimits.invocationBytes * 1.3);
@@ -295,7 +336,9 @@ describe("bounds", () => {
 
   test("one huge argument is cut", async () => {
     await using worker = await runVersion({
-      modules: main(`export default { fetch() { console.log({ big: "y".repeat(2_000_000) }); return new Response("x") } }`),
+      modules: main(
+        `export default { fetch() { console.log({ big: "y".repeat(2_000_000) }); return new Response("x") } }`,
+      ),
     });
     await worker.get("/huge");
     const message = await eventAt(worker, "/huge");
@@ -322,16 +365,24 @@ test("quiet invocations are counted, and told in full while somebody listens", a
     { listening: false },
   );
   const many = async (path: string) =>
-    Promise.all(Array.from({ length: 400 }, async () => worker.get(path, { headers: { authorization: "secret", "x-mine": "1" } })));
+    Promise.all(
+      Array.from({ length: 400 }, async () =>
+        worker.get(path, { headers: { authorization: "secret", "x-mine": "1" } }),
+      ),
+    );
   await many("/unheard");
-  await pollUntil({ ms: 10_000, everyMs: 10, what: "a batch" }, async () => ((await worker.probe()).unsent === 0 ? true : undefined));
+  await pollUntil({ ms: 10_000, everyMs: 10, what: "a batch" }, async () =>
+    (await worker.probe()).unsent === 0 ? true : undefined,
+  );
   const ended = new AbortController();
   const heard: LogMessage[] = [];
   const listening = (async () => {
     for await (const message of worker.logs.listen(worker.workerId, "hello", ended.signal) ?? []) heard.push(message);
   })();
   await worker.get("/first");
-  await pollUntil({ ms: 10_000, everyMs: 10, what: "the first" }, () => (heard.some((m) => pathOf(m) === "/first") ? true : undefined));
+  await pollUntil({ ms: 10_000, everyMs: 10, what: "the first" }, () =>
+    heard.some((m) => pathOf(m) === "/first") ? true : undefined,
+  );
   const unheard = heard.filter((message) => pathOf(message) === "/unheard");
   expect(unheard.length).toBeGreaterThanOrEqual(logLimits.quietPerBatch);
   expect(unheard.length).toBeLessThan(400);
@@ -390,9 +441,16 @@ describe("nothing of ours can be seen", () => {
 });
 
 test("lines from before the first request come with the first batch", async () => {
-  await using worker = await runVersion({ modules: main(`console.info("loading"); export default { fetch() { return new Response("x") } }`) });
+  await using worker = await runVersion({
+    modules: main(`console.info("loading"); export default { fetch() { return new Response("x") } }`),
+  });
   await worker.get("/x");
   const [startup] = await worker.messages((messages) => messages.length >= 2);
-  expect(startup).toMatchObject({ id: null, part: "startup", event: null, logs: [{ level: "info", message: ["loading"] }] });
+  expect(startup).toMatchObject({
+    id: null,
+    part: "startup",
+    event: null,
+    logs: [{ level: "info", message: ["loading"] }],
+  });
   expect(startup?.logs[0]?.timestamp).toBeGreaterThan(1_700_000_000_000);
 });

@@ -31,20 +31,27 @@ const runner = `
 
 const programs: Record<string, string> = {
   get: "const r = await fetch(at, { cf: { colo: 'SOL' } }); return { status: r.status, headers: [...r.headers.keys()], body: await r.text(), url: r.url, redirected: r.redirected }",
-  manual: "const r = await fetch(at, { redirect: 'manual' }); return { status: r.status, location: r.headers.get('location') }",
+  manual:
+    "const r = await fetch(at, { redirect: 'manual' }); return { status: r.status, location: r.headers.get('location') }",
   error: "await fetch(at, { redirect: 'error' })",
   head: "const r = await fetch(at, { method: 'HEAD' }); return [r.status, r.headers.get('x-length'), await r.text()]",
   echo: "const r = await fetch(at, { method: 'POST', body: 'x'.repeat(3000000), headers: { 'x-mine': '1' } }); return [(await r.text()).length, r.status]",
-  stream: "const { readable, writable } = new IdentityTransformStream(); const r = fetch(at, { method: 'POST', body: readable }); const w = writable.getWriter(); const reader = (await r).body.getReader(); const got = []; for (const text of ['one', 'two']) { await w.write(new TextEncoder().encode(text)); got.push(new TextDecoder().decode((await reader.read()).value)) } await w.close(); return got",
-  websocket: "const r = await fetch(at, { headers: { upgrade: 'websocket' } }); const ws = r.webSocket; ws.accept(); const got = new Promise((y) => ws.addEventListener('message', (e) => y(e.data))); ws.send('hello'); return [r.status, await got]",
+  stream:
+    "const { readable, writable } = new IdentityTransformStream(); const r = fetch(at, { method: 'POST', body: readable }); const w = writable.getWriter(); const reader = (await r).body.getReader(); const got = []; for (const text of ['one', 'two']) { await w.write(new TextEncoder().encode(text)); got.push(new TextDecoder().decode((await reader.read()).value)) } await w.close(); return got",
+  websocket:
+    "const r = await fetch(at, { headers: { upgrade: 'websocket' } }); const ws = r.webSocket; ws.accept(); const got = new Promise((y) => ws.addEventListener('message', (e) => y(e.data))); ws.send('hello'); return [r.status, await got]",
   tcp: "const s = connect(at); await s.opened; const r = s.readable.getReader(); const hello = new TextDecoder().decode((await r.read()).value); const w = s.writable.getWriter(); await w.write(new TextEncoder().encode('abc')); const echo = new TextDecoder().decode((await r.read()).value); await w.close(); await s.close(); return hello + echo",
   tls: "const s = connect(at, { secureTransport: 'on' }); await s.opened; return 'open'",
-  starttls: "const s = connect(at, { secureTransport: 'starttls' }); await s.opened; const t = s.startTls(); await t.opened; await t.readable.getReader().read(); return 'upgraded'",
-  cache: "const c = caches.default; const r = new Response('x', { headers: { 'cache-control': 'max-age=60' } }); await c.put('http://a.example/', r); const named = await caches.open('n'); await named.put('http://a.example/', new Response('y'.repeat(100000))); return [await c.match('http://a.example/') ?? 'none', await c.delete('http://a.example/'), await named.match('http://a.example/') ?? 'none']",
+  starttls:
+    "const s = connect(at, { secureTransport: 'starttls' }); await s.opened; const t = s.startTls(); await t.opened; await t.readable.getReader().read(); return 'upgraded'",
+  cache:
+    "const c = caches.default; const r = new Response('x', { headers: { 'cache-control': 'max-age=60' } }); await c.put('http://a.example/', r); const named = await caches.open('n'); await named.put('http://a.example/', new Response('y'.repeat(100000))); return [await c.match('http://a.example/') ?? 'none', await c.delete('http://a.example/'), await named.match('http://a.example/') ?? 'none']",
 };
 const source = runner.replace(
   "PROGRAMS",
-  `{ ${Object.entries(programs).map(([name, body]) => `${name}: async (at, connect) => { ${body} }`).join(", ")} }`,
+  `{ ${Object.entries(programs)
+    .map(([name, body]) => `${name}: async (at, connect) => { ${body} }`)
+    .join(", ")} }`,
 );
 
 const closed: EgressRules = { allow: ["public"], deny: [], ownAddresses: ["192.0.2.77"] };
@@ -63,7 +70,9 @@ beforeAll(async () => {
   origin = createServer(answer);
   origin.on("upgrade", (request, socket) => {
     socket.on("error", () => socket.destroy());
-    socket.write(`HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${acceptOf(request)}\r\n\r\n`);
+    socket.write(
+      `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${acceptOf(request)}\r\n\r\n`,
+    );
     socket.once("data", () => socket.write(Buffer.from([0x81, 2, 0x68, 0x69])));
   });
   for (const server of [origin, tcp]) {
@@ -84,13 +93,17 @@ function answer(request: IncomingMessage, response: ServerResponse): void {
   if (request.url === "/redirect") response.writeHead(302, { location: "/after" }).end();
   else if (request.url === "/to-loopback") response.writeHead(302, { location: `http://127.0.0.2:${port}/` }).end();
   else if (request.url === "/500") response.writeHead(500, { "x-real": "1" }).end("real 500");
-  else if (request.url === "/gzip") response.writeHead(200, { "content-encoding": "gzip" }).end(gzipSync("zipped text"));
+  else if (request.url === "/gzip")
+    response.writeHead(200, { "content-encoding": "gzip" }).end(gzipSync("zipped text"));
   else if (request.url === "/204") response.writeHead(204).end();
   else if (request.url === "/reset") request.socket.destroy();
   else if (request.method === "POST") {
     response.flushHeaders();
     request.pipe(response);
-  } else response.setHeader("x-length", "3").end(`${request.method} ${request.url} ${request.headers.host} ${JSON.stringify(request.headers)}`);
+  } else
+    response
+      .setHeader("x-length", "3")
+      .end(`${request.method} ${request.url} ${request.headers.host} ${JSON.stringify(request.headers)}`);
 }
 
 function acceptOf(request: IncomingMessage): string {
@@ -99,11 +112,16 @@ function acceptOf(request: IncomingMessage): string {
 }
 
 /** A Worker whose egress process runs under `rules`. */
-async function run(rules: EgressRules, settings: Partial<RouterSettings> = {}): Promise<{
-  worker: RunningVersion;
-  egress: TestWorkerd;
-  ask: (program: string, at: string) => Promise<unknown>;
-} & AsyncDisposable> {
+async function run(
+  rules: EgressRules,
+  settings: Partial<RouterSettings> = {},
+): Promise<
+  {
+    worker: RunningVersion;
+    egress: TestWorkerd;
+    ask: (program: string, at: string) => Promise<unknown>;
+  } & AsyncDisposable
+> {
   const router = { ...testRouter, reachesLoopback: rules.allow.includes("local"), ...settings };
   const worker = await runVersion(
     { modules: [{ name: "index.js", source }] },
@@ -115,7 +133,10 @@ async function run(rules: EgressRules, settings: Partial<RouterSettings> = {}): 
     },
   );
   const folder = temporaryFolder();
-  const egress = await startWorkerd({ folder: folder.path, text: egressConfig({ socket: worker.layout.egress, rules }) });
+  const egress = await startWorkerd({
+    folder: folder.path,
+    text: egressConfig({ socket: worker.layout.egress, rules }),
+  });
   return {
     worker,
     egress,
@@ -137,7 +158,11 @@ describe("what leaves", () => {
     expect(got.body).toMatch(`GET /path?q=1 127.0.0.1:${port}`);
     expect(got.body).not.toMatch(/solum|x-bind/);
     expect(got.headers.join()).not.toMatch(/solum|x-bind/);
-    expect(await outside.ask("get", `${at}/redirect`)).toMatchObject({ status: 200, url: `${at}/after`, redirected: true });
+    expect(await outside.ask("get", `${at}/redirect`)).toMatchObject({
+      status: 200,
+      url: `${at}/after`,
+      redirected: true,
+    });
     expect(await outside.ask("manual", `${at}/redirect`)).toEqual({ status: 302, location: "/after" });
     expect(await outside.ask("error", `${at}/redirect`)).toMatchObject({ name: "TypeError" });
     expect(await outside.ask("get", `${at}/500`)).toMatchObject({ status: 500, body: "real 500" });
@@ -151,13 +176,21 @@ describe("what leaves", () => {
 
   test.each([
     ["loopback", "http://127.0.0.1:9/", "egressAllow is [public] and 127.0.0.1 is this machine's loopback"],
-    ["loopback in disguise", "http://2130706433:9/", "egressAllow is [public] and 127.0.0.1 is this machine's loopback"],
+    [
+      "loopback in disguise",
+      "http://2130706433:9/",
+      "egressAllow is [public] and 127.0.0.1 is this machine's loopback",
+    ],
     ["IPv6 loopback", "http://[::1]:9/", "egressAllow is [public] and ::1 is this machine's loopback"],
     ["mapped loopback", "http://[::ffff:127.0.0.1]:9/", "this machine's loopback"],
     ["a private address", "http://10.0.0.1/", "egressAllow is [public] and 10.0.0.1 is a private address"],
     ["metadata", "http://169.254.169.254/latest/meta-data/", "169.254.169.254 is a reserved or metadata address"],
     ["this machine by its own address", "http://192.0.2.77:9555/", "192.0.2.77 is this machine itself"],
-    ["the benchmark block that workerd calls public", "http://198.18.0.1/", "198.18.0.1 is a reserved or metadata address"],
+    [
+      "the benchmark block that workerd calls public",
+      "http://198.18.0.1/",
+      "198.18.0.1 is a reserved or metadata address",
+    ],
     ["NAT64 of loopback", "http://[64:ff9b::7f00:1]/", "64:ff9b::7f00:1 is a reserved or metadata address"],
     ["a mapped private address", "http://[::ffff:10.0.0.1]/", "is a private address"],
     ["mapped metadata", "http://[::ffff:169.254.169.254]/", "is a reserved or metadata address"],
@@ -197,8 +230,12 @@ describe("what leaves", () => {
     expect(await message("http://does-not-exist.invalid/")).toMatch(
       /^fetch to does-not-exist.invalid:80 failed: the name does-not-exist.invalid does not resolve \((ENOTFOUND|EAI_AGAIN)\)$/,
     );
-    expect(await message(`http://127.0.0.1:${port}/reset`)).toMatch(/accepts connections, but it closed the connection without an answer$/);
-    expect(await message(`https://127.0.0.1:${port}/`)).toMatch(/accepts connections, but the TLS handshake or the answer failed$/);
+    expect(await message(`http://127.0.0.1:${port}/reset`)).toMatch(
+      /accepts connections, but it closed the connection without an answer$/,
+    );
+    expect(await message(`https://127.0.0.1:${port}/`)).toMatch(
+      /accepts connections, but the TLS handshake or the answer failed$/,
+    );
     await outside.worker.stopLogs();
     expect(await message("http://169.254.169.254/")).toBe("fetch to 169.254.169.254:80 failed: the connection failed");
   });
@@ -220,17 +257,47 @@ describe("the platform's own addresses", () => {
     await platform.listen(outside.worker.layout.platform);
     const cf = '{"colo":"SOL"}';
     const at = async (url: string) => JSON.parse(((await outside.ask("get", url)) as { body: string }).body) as unknown;
-    expect(await at("http://other.localhost:8787/x?y")).toEqual(["other.localhost:8787", "/x?y", "http", cf, "platform"]);
-    expect(await at("https://API.preview.localhost:8787/")).toEqual(["api.preview.localhost:8787", "/", "https", cf, "platform"]);
-    expect(await at("http://localhost:8787/client/v4")).toEqual(["localhost:8787", "/client/v4", "http", cf, "platform"]);
+    expect(await at("http://other.localhost:8787/x?y")).toEqual([
+      "other.localhost:8787",
+      "/x?y",
+      "http",
+      cf,
+      "platform",
+    ]);
+    expect(await at("https://API.preview.localhost:8787/")).toEqual([
+      "api.preview.localhost:8787",
+      "/",
+      "https",
+      cf,
+      "platform",
+    ]);
+    expect(await at("http://localhost:8787/client/v4")).toEqual([
+      "localhost:8787",
+      "/client/v4",
+      "http",
+      cf,
+      "platform",
+    ]);
     // Another port of the same name is no address of the platform.
     expect(await outside.ask("get", "http://other.localhost:8788/")).toMatchObject({ name: "TypeError" });
   });
 
   test("are not reached past the ingress, even where loopback may be", async () => {
     await using outside = await run(open, { listenPort: port, ports: [8787] });
-    const refusal = { name: "TypeError", message: expect.stringContaining("failed: this is Solum's own port") as string };
-    for (const host of ["127.0.0.1", "127.1", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", "192.0.2.77", "localhost.", "any.localhost"]) {
+    const refusal = {
+      name: "TypeError",
+      message: expect.stringContaining("failed: this is Solum's own port") as string,
+    };
+    for (const host of [
+      "127.0.0.1",
+      "127.1",
+      "[::1]",
+      "[::ffff:127.0.0.1]",
+      "0.0.0.0",
+      "192.0.2.77",
+      "localhost.",
+      "any.localhost",
+    ]) {
       expect(await outside.ask("get", `http://${host}:${port}/`), host).toEqual(refusal);
       expect(await outside.ask("tcp", `${host}:${port}`), host).toHaveProperty("name");
     }
@@ -243,11 +310,16 @@ describe("connect()", () => {
     // Passing through natively is what happens wherever loopback is closed; the egress process of this test lets it be reached.
     await using outside = await run(open, { reachesLoopback: false });
     expect(await outside.ask("tcp", `127.0.0.1:${tcpPort}`)).toBe("hello abc");
-    const failed = { name: "Error", message: expect.stringContaining("cannot connect to the specified address") as string };
+    const failed = {
+      name: "Error",
+      message: expect.stringContaining("cannot connect to the specified address") as string,
+    };
     expect(await outside.ask("tcp", `127.0.0.2:${tcpPort}`)).toEqual(failed);
     expect(await outside.ask("tcp", "10.0.0.1:80")).toEqual(failed);
     expect(await outside.ask("tcp", "does-not-exist.invalid:80")).toEqual(failed);
-    expect(await outside.ask("tcp", `unix:${outside.worker.layout.log}`)).toMatchObject({ name: expect.any(String) as string });
+    expect(await outside.ask("tcp", `unix:${outside.worker.layout.log}`)).toMatchObject({
+      name: expect.any(String) as string,
+    });
   });
 
   // workerd has no TLS for connections that leave through an HTTP proxy: "This HttpClient does not support TLS".
@@ -274,7 +346,10 @@ test("a Worker that passes its own request on does not go round for ever", async
   // Stands for the ingress, which would send the request to the same Worker.
   await using platform = createWireServer(async (request) => {
     rounds++;
-    const headers = { "cdn-loop": request.header("cdn-loop") ?? "", [privateHeaders.cf]: request.header(privateHeaders.cf) ?? "" };
+    const headers = {
+      "cdn-loop": request.header("cdn-loop") ?? "",
+      [privateHeaders.cf]: request.header(privateHeaders.cf) ?? "",
+    };
     const { status, body } = await worker.get(request.target, { headers });
     return { status, body };
   });

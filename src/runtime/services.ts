@@ -11,8 +11,9 @@ export type ServiceDefinition = {
   socket: string;
   /** From SIGTERM to SIGKILL. */
   stopMs: number;
-  /** Writes what it starts from and says how to start it. */
-  prepare: () => Promise<ChildSpec>;
+  spec: ChildSpec;
+  /** Writes what it starts from and clears away what an earlier process left; never while one runs. */
+  prepare: () => Promise<void>;
 };
 
 export type ServiceStatus = {
@@ -50,7 +51,11 @@ export class Services {
   /** Runs `definition` from now on. */
   async run(definition: ServiceDefinition): Promise<void> {
     if (this.#kept.has(definition.name)) return;
-    const launch = async () => ({ spec: await definition.prepare(), socket: definition.socket });
+    const { spec, socket } = definition;
+    const launch = async () => {
+      await definition.prepare();
+      return { spec, socket };
+    };
     const keeper = new Keeper({ name: definition.name, instance: this.#instance, launch, changed: this.#changed });
     this.#kept.set(definition.name, { definition, keeper });
     keeper.start(await this.#takeOver(definition));
@@ -91,7 +96,7 @@ export class Services {
     if (!found) return undefined;
     this.#found.delete(definition.name);
     const child = adoptChild(found.mark, found.facts);
-    const spec = await definition.prepare();
+    const { spec } = definition;
     if (found.mark.hash === spec.hash && (await answers(definition.socket))) {
       log.info("took over a process", { process: definition.name, pid: child.pid });
       return { child, launch: { spec, socket: definition.socket } };

@@ -12,7 +12,7 @@ const limits = {
 };
 
 /** The supervisor as the control process sees it. */
-export function supervisorClient(socket: string): Deployer & { wake(): Promise<void> } {
+export function supervisorClient(socket: string): Deployer & { startD1Host(host: number): Promise<void> } {
   const never = new AbortController().signal;
   const ask = async (method: string, path: string, body: unknown, signal: AbortSignal = never): Promise<unknown> => {
     const end = performance.now() + limits.restartMs;
@@ -46,8 +46,8 @@ export function supervisorClient(socket: string): Deployer & { wake(): Promise<v
     async settle() {
       await ask("POST", "/settle", null);
     },
-    async wake() {
-      await ask("POST", "/wake", null);
+    async startD1Host(host) {
+      await ask("POST", "/d1-host", { host });
     },
   };
 }

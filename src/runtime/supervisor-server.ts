@@ -34,9 +34,11 @@ async function route(supervisor: Supervisor, request: WireRequest): Promise<Wire
     case "POST /settle":
       await supervisor.settle();
       return json(null);
-    case "POST /wake":
-      supervisor.wake();
+    case "POST /d1-host": {
+      const { host } = (await body(request)) as { host: number };
+      await supervisor.startD1Host(host);
       return json(null);
+    }
     case "POST /compatibility": {
       const { date, flags } = (await body(request)) as { date: string; flags: string[] };
       return json({ refusal: await supervisor.refusesCompatibility(date, flags) });

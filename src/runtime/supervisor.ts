@@ -81,7 +81,9 @@ export class Supervisor {
   readonly #liveSinceMs = new Map<string, number>();
   /** The table that the ingress has acknowledged, and the process that did. */
   #acknowledged: { table: RoutingTable; ingressPid: number | undefined } | undefined;
-  #generation = Date.now();
+  #generation = 0;
+  /** Whose generations these are: an ingress that outlives us compares only within one supervisor. */
+  readonly #id = `${process.pid}-${Date.now()}`;
   #settledOnce = false;
   /** Workers whose version is being started for the first time: the database does not know them yet. */
   readonly #onTrial: string[] = [];
@@ -135,6 +137,11 @@ export class Supervisor {
       await sleep(10);
       this.wake();
     }
+  }
+
+  /** Starts a host that is about to get its first database. */
+  async startD1Host(host: number): Promise<void> {
+    await this.#parts.services.run(this.#parts.d1Host(host));
   }
 
   refusesCompatibility(date: string, flags: readonly string[]): Promise<string | undefined> {
@@ -221,7 +228,7 @@ export class Supervisor {
     const answer = await askSocket(runtime.ingress, {
       method: "PUT",
       path: "/table",
-      body: JSON.stringify(table),
+      body: JSON.stringify({ supervisor: this.#id, table }),
       ms: limits.pushMs,
     });
     if (answer.status !== 200) throw new Error(`the ingress refused a table: ${answer.status} ${answer.body}`);

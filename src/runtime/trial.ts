@@ -6,7 +6,7 @@ import { startChild, type Child } from "#runtime/child.ts";
 import { launchFront, type FrontLaunch, type FrontParts, type Startable } from "#runtime/front-launch.ts";
 import { untilAnswers } from "#runtime/probe.ts";
 import { readProcess } from "#runtime/proc.ts";
-import { startupError } from "#runtime/startup-error.ts";
+import { startupErrorMessage } from "#runtime/startup-error.ts";
 
 export type TrialLimits = {
   /** CPU time until the version takes requests, ms. */
@@ -55,7 +55,7 @@ async function ready(child: Child, launch: FrontLaunch, limits: TrialLimits, sig
   const all = AbortSignal.any([signal, over.signal]);
   const answers = untilAnswers(launch.socket, all).then(({ body }) => body);
   const dies = child.ended.then(async () => {
-    throw workerErrors.uncaughtAtStartup(startupError(await readOutput(launch.spec.logFile)));
+    throw workerErrors.uncaughtAtStartup(startupErrorMessage(await readOutput(launch.spec.logFile)));
   });
   const computesTooLong = watchTime(child, limits, all);
   try {

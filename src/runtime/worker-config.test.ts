@@ -33,7 +33,10 @@ describe("modules are found under the names that code imports them by", () => {
     { name: "deep/er/d.bin", type: "data", source: Buffer.from([0, 255, 13, 10, 34, 92]) },
     { name: "j.json", type: "json", source: '{"a":"é…"}' },
     { name: "c.cjs", type: "cjs", source: 'const t = require("./t.txt"); module.exports = { cjs: t.default ?? t };' },
-    { name: "lib/x.mjs", source: 'import t from "../t.txt"; import w from "./a.wasm"; export const value = t + typeof w;' },
+    {
+      name: "lib/x.mjs",
+      source: 'import t from "../t.txt"; import w from "./a.wasm"; export const value = t + typeof w;',
+    },
     { name: "ünï ümlaut.txt", type: "text", source: "odd" },
     { name: "sp ace [1].txt", type: "text", source: "space" },
   ] as const;
@@ -47,11 +50,29 @@ describe("modules are found under the names that code imports them by", () => {
     await using worker = await runVersion({
       compatibilityDate,
       compatibilityFlags,
-      modules: registry ? modules.map((m) => ({ ...m, source: typeof m.source === "string" ? m.source.replace(' import bare from "t.txt";', "const bare = 'text é…';") : m.source })) : modules,
+      modules: registry
+        ? modules.map((m) => ({
+            ...m,
+            source:
+              typeof m.source === "string"
+                ? m.source.replace(' import bare from "t.txt";', "const bare = 'text é…';")
+                : m.source,
+          }))
+        : modules,
     });
     expect(JSON.parse((await worker.get()).body)).toEqual({
-      text: "text é…", wasm: true, data: [0, 255, 13, 10, 34, 92], json: { a: "é…" }, cjs: { cjs: "text é…" },
-      sub: "text é…object", odd: "odd", space: "space", bare: "text é…", same: true, self: true, literal: "é… 😀",
+      text: "text é…",
+      wasm: true,
+      data: [0, 255, 13, 10, 34, 92],
+      json: { a: "é…" },
+      cjs: { cjs: "text é…" },
+      sub: "text é…object",
+      odd: "odd",
+      space: "space",
+      bare: "text é…",
+      same: true,
+      self: true,
+      literal: "é… 😀",
     });
   });
 });
@@ -76,7 +97,11 @@ describe("the text of a configuration", () => {
   const kinds: Record<string, Parameters<typeof testVersion>[0]> = {
     modules: {
       exports: ["default", "Api", "not an identifier"],
-      modules: [script, { name: "lib/a.wasm", type: "wasm", source: wasm }, { name: "c.cjs", type: "cjs", source: "1" }],
+      modules: [
+        script,
+        { name: "lib/a.wasm", type: "wasm", source: wasm },
+        { name: "c.cjs", type: "cjs", source: "1" },
+      ],
       compatibilityFlags: ["nodejs_compat", "global_fetch_strictly_public"],
       bindings: [
         { name: "TEXT", type: "plain_text", text: 'quotes " and \\ and é' },
@@ -94,7 +119,10 @@ describe("the text of a configuration", () => {
     "modules with assets": {
       modules: [script],
       bindings: [{ name: "ASSETS", type: "assets" }],
-      assets: { tree: "tree", config: { run_worker_first: ["/api/*"], not_found_handling: "404-page", _redirects: "/a /b\n" } },
+      assets: {
+        tree: "tree",
+        config: { run_worker_first: ["/api/*"], not_found_handling: "404-page", _redirects: "/a /b\n" },
+      },
     },
     "assets alone": {
       format: "assets-only",
@@ -118,13 +146,18 @@ describe("the text of a configuration", () => {
     const config = workerConfig(version, configOptions("/run/test", { pieces, v8Flags: ["--max-heap-size=128"] }));
     expect(config.text).toMatchSnapshot();
     expect({ environment: config.environment, files: config.files }).toMatchSnapshot();
-    expect(workerConfig(version, configOptions("/run/test", { pieces, v8Flags: ["--max-heap-size=128"] }))).toEqual(config);
+    expect(workerConfig(version, configOptions("/run/test", { pieces, v8Flags: ["--max-heap-size=128"] }))).toEqual(
+      config,
+    );
   });
 });
 
 describe("bindings", () => {
   const show = (names: string[]) => [
-    { name: "index.js", source: `export default { fetch(request, env) { return Response.json({ ${names.map((name) => `${name}: env.${name}`).join(", ")} }) } }` },
+    {
+      name: "index.js",
+      source: `export default { fetch(request, env) { return Response.json({ ${names.map((name) => `${name}: env.${name}`).join(", ")} }) } }`,
+    },
   ];
 
   test("carry texts, JSON, secrets and the version's own data", async () => {
@@ -213,37 +246,58 @@ describe("bindings", () => {
 describe("what reaches a Worker from the ingress", () => {
   test("is the client's scheme and cf, and never a header of ours", async () => {
     await using worker = await runVersion({
-      modules: [{ name: "index.js", source: `export default { fetch(request) { return Response.json({ url: request.url, cf: request.cf, headers: [...request.headers] }) } }` }],
+      modules: [
+        {
+          name: "index.js",
+          source: `export default { fetch(request) { return Response.json({ url: request.url, cf: request.cf, headers: [...request.headers] }) } }`,
+        },
+      ],
     });
-    const { body } = await worker.get("/a", { headers: { [privateHeaders.cf]: '{"colo":"SOL"}', [privateHeaders.proto]: "https" } });
+    const { body } = await worker.get("/a", {
+      headers: { [privateHeaders.cf]: '{"colo":"SOL"}', [privateHeaders.proto]: "https" },
+    });
     expect(JSON.parse(body)).toEqual({
       url: "https://worker.localhost:8787/a",
       cf: { colo: "SOL" },
-      headers: [["connection", "keep-alive"], ["host", "worker.localhost:8787"]].toSorted(),
+      headers: [
+        ["connection", "keep-alive"],
+        ["host", "worker.localhost:8787"],
+      ].toSorted(),
     });
   });
 });
 
 test("a service worker runs, with its blobs as globals and logs from workerd's tail", async () => {
-  await using worker = await runVersion({
-    format: "service-worker",
-    exports: [],
-    compatibilityDate: "2022-01-01",
-    modules: [
-      { name: "sw.js", source: `console.log("top"); addEventListener("fetch", (event) => { console.warn("serving", { a: 1 }); event.respondWith(new Response([WASM instanceof WebAssembly.Module, TEXT, DATA.byteLength, SECRET, typeof LOG, typeof __SOLUM_LOG].join())) })` },
-      { name: "blob.wasm", type: "wasm", source: wasm },
-      { name: "blob.txt", type: "text", source: "a text é…" },
-    ],
-    bindings: [
-      { name: "WASM", type: "wasm_module", hash: createHash("sha256").update(wasm).digest("hex") },
-      { name: "TEXT", type: "text_blob", hash: createHash("sha256").update("a text é…").digest("hex") },
-      { name: "DATA", type: "data_blob", hash: createHash("sha256").update(wasm).digest("hex") },
-      { name: "SECRET", type: "secret_text" },
-    ],
-  }, { environment: { SOLUM_SECRET_3: "s" } });
+  await using worker = await runVersion(
+    {
+      format: "service-worker",
+      exports: [],
+      compatibilityDate: "2022-01-01",
+      modules: [
+        {
+          name: "sw.js",
+          source: `console.log("top"); addEventListener("fetch", (event) => { console.warn("serving", { a: 1 }); event.respondWith(new Response([WASM instanceof WebAssembly.Module, TEXT, DATA.byteLength, SECRET, typeof LOG, typeof __SOLUM_LOG].join())) })`,
+        },
+        { name: "blob.wasm", type: "wasm", source: wasm },
+        { name: "blob.txt", type: "text", source: "a text é…" },
+      ],
+      bindings: [
+        { name: "WASM", type: "wasm_module", hash: createHash("sha256").update(wasm).digest("hex") },
+        { name: "TEXT", type: "text_blob", hash: createHash("sha256").update("a text é…").digest("hex") },
+        { name: "DATA", type: "data_blob", hash: createHash("sha256").update(wasm).digest("hex") },
+        { name: "SECRET", type: "secret_text" },
+      ],
+    },
+    { environment: { SOLUM_SECRET_3: "s" } },
+  );
   expect((await worker.get()).body).toBe("true,a text é…,8,s,undefined,undefined");
   expect(await worker.probe()).toEqual({ inFlight: 0, waitUntil: 0, unsent: 0 });
   expect(await worker.messages((messages) => messages.length > 0)).toMatchObject([
-    { entrypoint: "default", outcome: "ok", event: { request: { method: "GET" }, response: { status: 200 } }, logs: [{ level: "warn", message: ["serving", { a: 1 }] }] },
+    {
+      entrypoint: "default",
+      outcome: "ok",
+      event: { request: { method: "GET" }, response: { status: 200 } },
+      logs: [{ level: "warn", message: ["serving", { a: 1 }] }],
+    },
   ]);
 });

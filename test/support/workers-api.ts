@@ -74,7 +74,7 @@ export class WorkersApi implements AsyncDisposable {
         ...parts,
         releases: releases({ ...parts, sealKey: Buffer.alloc(32, 2), unsupportedBindings: "refuse" }),
         workerBytes: 1024 * 1024,
-        address: () => ({ url: "http://x", previewSuffix: "-x" }),
+        address: async () => ({ url: "http://x", previewSuffix: "-x" }),
       }),
     );
     return started;

@@ -22,7 +22,7 @@ import { limits } from "#products/d1/limits.ts";
 import { onlyReads } from "#products/d1/sql-text.ts";
 
 /** Where a database is: which host, and its id. */
-type Place = { host: number; id: string };
+export type Place = { host: number; id: string };
 
 export type ColumnResult = { success: true; results: { columns: string[]; rows: unknown[][] }; meta: Meta };
 export type ObjectResult = { success: true; results: Record<string, unknown>[]; meta: Meta };

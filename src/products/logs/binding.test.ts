@@ -56,7 +56,10 @@ test.each<[string, unknown]>([
   ["no object", "[]"],
   ["members of the wrong type", { ...good, events: [{ ...event, logs: "x" }] }],
   ["an outcome that there is not", { ...good, events: [{ ...event, outcome: "fine" }] }],
-  ["a level that there is not", { ...good, events: [{ ...event, logs: [{ level: "loud", message: [], timestamp: 1 }] }] }],
+  [
+    "a level that there is not",
+    { ...good, events: [{ ...event, logs: [{ level: "loud", message: [], timestamp: 1 }] }] },
+  ],
   ["a time that is none", { ...good, events: [{ ...event, eventTimestamp: -1 }] }],
   ["too many events", { ...good, events: Array.from({ length: logLimits.readEvents + 1 }, () => event) }],
 ])("a batch with %s changes nothing", async (_name, body) => {

@@ -5,7 +5,14 @@ import { logsRoutes } from "#products/logs/routes.ts";
 import { logLimits, type LogEvent } from "#products/logs/schema.ts";
 import { createLogStore } from "#products/logs/store.ts";
 
-const event = (id: string): LogEvent => ({ id, outcome: "ok", eventTimestamp: 1, event: null, logs: [], exceptions: [] });
+const event = (id: string): LogEvent => ({
+  id,
+  outcome: "ok",
+  eventTimestamp: 1,
+  event: null,
+  logs: [],
+  exceptions: [],
+});
 const batch = (...ids: string[]) => ({ events: ids.map(event), unlisted: 0, dropped: 0 });
 
 function setUp() {
@@ -27,11 +34,20 @@ test("live logs are lines of JSON, recent ones first, until the client leaves", 
   const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
   while (text.split("\n").length < 4) text += (await reader?.read())?.value ?? "";
-  const lines = text.trim().split("\n").map((line) => JSON.parse(line) as { id: string; scriptName: string });
-  expect(lines.map(({ id, scriptName }) => [id, scriptName])).toEqual([["1", "hello"], ["2", "hello"], ["3", "hello"]]);
+  const lines = text
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line) as { id: string; scriptName: string });
+  expect(lines.map(({ id, scriptName }) => [id, scriptName])).toEqual([
+    ["1", "hello"],
+    ["2", "hello"],
+    ["3", "hello"],
+  ]);
   expect(store.accept("w", "v", batch())).toBe("full");
   await reader?.cancel();
-  await pollUntil({ ms: 5000, everyMs: 5, what: "leaving" }, () => (store.accept("w", "v", batch()) === "quiet" ? true : undefined));
+  await pollUntil({ ms: 5000, everyMs: 5, what: "leaving" }, () =>
+    store.accept("w", "v", batch()) === "quiet" ? true : undefined,
+  );
 });
 
 test("a client that goes away without a word leaves as well", async () => {

@@ -56,9 +56,18 @@ test("details are asked for only while somebody listens", async () => {
 test("late lines come with the request that they belong to", async () => {
   const store = createLogStore();
   const late = event({ id: "1", part: "late", event: null, logs: line("later") });
-  store.accept("w", "v", batch(event({ id: "1" }), event({ id: "2", event: { cron: "* * * * *", scheduledTime: 1 } }), late));
+  store.accept(
+    "w",
+    "v",
+    batch(event({ id: "1" }), event({ id: "2", event: { cron: "* * * * *", scheduledTime: 1 } }), late),
+  );
   const messages = await take(store.listen("w", "hello", new AbortController().signal), 3);
-  expect(messages[2]).toMatchObject({ id: "1", part: "late", event: { request: { url: "http://x/" } }, logs: line("later") });
+  expect(messages[2]).toMatchObject({
+    id: "1",
+    part: "late",
+    event: { request: { url: "http://x/" } },
+    logs: line("later"),
+  });
   store.accept("w", "v", batch({ ...late, id: "unknown" }));
   expect((await take(store.listen("w", "hello", new AbortController().signal), 4))[3]).toMatchObject({ event: null });
 });

@@ -169,7 +169,10 @@ function dropNotice(versionId: string, count: number): Entry {
     id: null,
     outcome: "unknown",
     eventTimestamp: Date.now(),
-    event: { type: "overload", message: `${count} log events were dropped: they came faster than they could be taken.` },
+    event: {
+      type: "overload",
+      message: `${count} log events were dropped: they came faster than they could be taken.`,
+    },
     logs: [],
     exceptions: [],
   };

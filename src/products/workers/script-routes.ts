@@ -11,9 +11,11 @@ export type WorkerParts = {
   releases: Releases;
   /** Largest Worker, bytes. */
   workerBytes: number;
-  /** Host name and port where a Worker answers, and the scheme. */
-  address: (worker: Worker) => { url: string; previewSuffix: string };
+  address: (worker: Worker) => Promise<WorkerAddress>;
 };
+
+/** `url`: where the Worker answers. `previewSuffix`: what follows the first eight digits of a version in its preview's host. */
+export type WorkerAddress = { url: string; previewSuffix: string };
 
 /** Below `/accounts/:account_id/workers`: scripts and what is said of them. */
 export function scriptRoutes(parts: WorkerParts): Api {
@@ -44,7 +46,7 @@ export function scriptRoutes(parts: WorkerParts): Api {
 
   app.get("/workers/:name", async (c) => {
     const worker = await store.get(accountOf(c), param(c, "name"));
-    const { url, previewSuffix } = parts.address(worker);
+    const { url, previewSuffix } = await parts.address(worker);
     const subdomain = {
       enabled: worker.subdomainEnabled,
       previews_enabled: worker.previewsEnabled,

@@ -97,7 +97,10 @@ export class Runner {
       else {
         // workerd finds this out after us and answers 500.
         invocation.outcome = "exception";
-        this.recorder.exception(invocation, new TypeError("Incorrect type for Promise: the Promise did not resolve to 'Response'."));
+        this.recorder.exception(
+          invocation,
+          new TypeError("Incorrect type for Promise: the Promise did not resolve to 'Response'."),
+        );
       }
     }
     this.recorder.settled(invocation);

@@ -21,7 +21,12 @@ export const handlerNames = [
  * What set an invocation off, in the words of Cloudflare's tail. `subject` is the handler's first argument; it is read late,
  * and only as far as `detail` asks, since each look into a native object costs.
  */
-export function triggerOf(handler: string, subject: unknown, status: number | undefined, detail: LogDetail): LogTrigger {
+export function triggerOf(
+  handler: string,
+  subject: unknown,
+  status: number | undefined,
+  detail: LogDetail,
+): LogTrigger {
   const about = (typeof subject === "object" && subject !== null ? subject : {}) as Record<string, unknown>;
   switch (handler) {
     case "fetch":
@@ -36,7 +41,9 @@ export function triggerOf(handler: string, subject: unknown, status: number | un
     case "trace":
       return {
         consumedEvents: Array.isArray(subject)
-          ? subject.slice(0, consumedMax).map((item: { scriptName?: unknown }) => ({ scriptName: item.scriptName ?? null }))
+          ? subject
+              .slice(0, consumedMax)
+              .map((item: { scriptName?: unknown }) => ({ scriptName: item.scriptName ?? null }))
           : [],
       };
     case "alarm":
