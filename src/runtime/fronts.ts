@@ -13,7 +13,7 @@ import {
 import { Keeper } from "#runtime/keeper.ts";
 import { askSocket } from "#runtime/probe.ts";
 import type { ChildMark, ProcessFacts } from "#runtime/proc.ts";
-import { startFront, type Started, type TrialLimits } from "#runtime/trial.ts";
+import { readHandlers, startFront, type Started, type TrialLimits } from "#runtime/trial.ts";
 
 /** A version's process: on trial until a deployment names it, kept while one does, drained when none does any more. */
 type Front = { startable: Startable; keeper: Keeper; launch: () => FrontLaunch | undefined };
@@ -224,7 +224,7 @@ export class Fronts {
 
 async function probe(socket: string): Promise<TrialOutcome> {
   const { body } = await askSocket(socket, { ms: 1000 });
-  return { startupMs: 0, ...(JSON.parse(body) as Pick<TrialOutcome, "handlers" | "namedHandlers">) };
+  return { startupMs: 0, ...readHandlers(body) };
 }
 
 async function answers(socket: string): Promise<boolean> {

@@ -280,11 +280,12 @@ export class Supervisor {
   }
 
   async #untilSocketsOpen(workerId: string): Promise<void> {
-    const names = new Set(["state.sock", "log.sock", "platform.sock"]);
+    // The ingress opens its own when the table names the Worker, which is before any request.
+    const names = ["state.sock", "log.sock"];
     const folder = this.#parts.runtime.worker(workerId).root;
     await pollUntil({ ms: limits.socketsMs, everyMs: 5, what: "opening a Worker's sockets" }, async () => {
       const present = new Set(await readdir(folder));
-      return [...names].every((name) => present.has(name)) ? true : undefined;
+      return names.every((name) => present.has(name)) ? true : undefined;
     }).catch((error: unknown) =>
       log.warn("a Worker starts before all its sockets are open", { workerId, error: messageOf(error) }),
     );

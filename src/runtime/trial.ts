@@ -39,8 +39,7 @@ export async function startFront(
     child = await startChild(instance, launch.spec);
     const answer = await ready(child, launch, limits, signal);
     const startupMs = Math.round(performance.now() - began);
-    const { handlers, namedHandlers } = JSON.parse(answer) as Pick<TrialOutcome, "handlers" | "namedHandlers">;
-    return { launch, child, outcome: { startupMs, handlers, namedHandlers } };
+    return { launch, child, outcome: { startupMs, ...readHandlers(answer) } };
   } catch (error) {
     child?.signal("SIGKILL");
     await child?.ended;
@@ -76,6 +75,12 @@ async function watchTime(child: Child, limits: TrialLimits, signal: AbortSignal)
     const cpuMs = (readProcess(child.pid)?.cpuMs ?? 0) - child.facts.cpuMs;
     if (cpuMs > limits.cpuMs || performance.now() > end) throw workerErrors.startupTooSlow(limits.cpuMs);
   }
+}
+
+/** What the probe says of a version's exports; a version without an entry module has nothing to say. */
+export function readHandlers(answer: string): Pick<TrialOutcome, "handlers" | "namedHandlers"> {
+  const { handlers = null, namedHandlers = [] } = JSON.parse(answer) as Partial<TrialOutcome>;
+  return { handlers, namedHandlers };
 }
 
 async function readOutput(file: string): Promise<string> {
