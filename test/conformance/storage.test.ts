@@ -83,9 +83,9 @@ test("D1: migrations are applied once, and both sides see the rows", async () =>
     "DB",
     "--remote",
     "--command",
-    "SELECT * FROM nothing",
+    "SELECT * FROM missing",
   ]);
-  expect(failed.output).toContain("no such table: nothing: SQLITE_ERROR");
+  expect(failed.output).toContain("no such table: missing: SQLITE_ERROR");
   expect(failed.output).toContain("[code: 7500]");
 });
 
