@@ -20,9 +20,10 @@ export const testCapabilityKey = Buffer.alloc(32, 7);
 export type TestModule = { name: string; type?: ModuleType; source: string | Uint8Array };
 
 /** A version from sources; what it exports must be said, as the upload would find it out. */
-export function testVersion(
-  options: Partial<Omit<RunnableVersion, "modules">> & { modules?: readonly TestModule[] },
-): { version: RunnableVersion; blobs: Map<string, string | Uint8Array> } {
+export function testVersion(options: Partial<Omit<RunnableVersion, "modules">> & { modules?: readonly TestModule[] }): {
+  version: RunnableVersion;
+  blobs: Map<string, string | Uint8Array>;
+} {
   const { modules = [], ...rest } = options;
   const blobs = new Map<string, string | Uint8Array>();
   const version: RunnableVersion = {

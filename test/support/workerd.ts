@@ -11,9 +11,7 @@ import type { ConfigFile } from "#runtime/binding-pieces.ts";
 
 /** The workerd that Solum runs, not the older one of wrangler's. */
 export const workerdBinary = fileURLToPath(
-  import.meta.resolve(
-    `@cloudflare/workerd-linux-${process.arch === "arm64" ? "arm64" : "64"}/bin/workerd`,
-  ),
+  import.meta.resolve(`@cloudflare/workerd-linux-${process.arch === "arm64" ? "arm64" : "64"}/bin/workerd`),
 );
 
 /** A workerd under test, and the folder that it runs in. */
@@ -120,4 +118,3 @@ export async function send(
     outgoing.end(options.body);
   });
 }
-

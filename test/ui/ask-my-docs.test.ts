@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Browser, chromium, type Locator, type Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { ask } from "./ask.ts";
 import { startExample } from "../support/start-example.ts";
 import { brokenLayout, faintTexts, unreachableByKeyboard } from "./page-checks.ts";
 
@@ -83,12 +84,12 @@ describe.skipIf(missing !== "")(`ask-my-docs in a browser${missing}`, () => {
   test("answers ranges and conditions from R2", async () => {
     const href = await page.getByRole("link", { name: "Größe & Maß.bin" }).getAttribute("href");
     const address = new URL(href ?? "", example.url).href;
-    const whole = await page.request.get(address);
-    const part = await page.request.get(address, { headers: { range: "bytes=1000-1999" } });
-    expect([part.status(), part.headers()["content-range"]]).toEqual([206, "bytes 1000-1999/300000"]);
-    expect(await part.body()).toEqual(bytes.subarray(1000, 2000));
-    const again = await page.request.get(address, { headers: { "if-none-match": whole.headers()["etag"] ?? "" } });
-    expect(again.status()).toBe(304);
+    const whole = await ask(address, page);
+    const part = await ask(address, page, { range: "bytes=1000-1999" });
+    expect([part.status, part.headers["content-range"]]).toEqual([206, "bytes 1000-1999/300000"]);
+    expect(part.body).toEqual(bytes.subarray(1000, 2000));
+    const again = await ask(address, page, { "if-none-match": whole.headers.etag ?? "" });
+    expect(again.status).toBe(304);
   });
 
   test("takes files that are dropped on the page", async () => {
@@ -139,10 +140,10 @@ describe.skipIf(missing !== "")(`ask-my-docs in a browser${missing}`, () => {
     await page.getByRole("button", { name: "Copy a link to minutes.md" }).click();
     await page.getByText("Link copied").waitFor();
     const link = await page.evaluate(() => navigator.clipboard.readText());
-    const answer = await fetch(link);
-    expect(answer.headers.get("content-type")).toBe("text/plain; charset=utf-8");
-    expect(await answer.text()).toBe("# Minutes\n\nWe agreed.\n");
-    expect((await fetch(`${link.slice(0, -6)}AAAAAA`)).status).toBe(404);
+    const answer = await ask(link);
+    expect(answer.headers["content-type"]).toBe("text/plain; charset=utf-8");
+    expect(answer.body.toString()).toBe("# Minutes\n\nWe agreed.\n");
+    expect((await ask(`${link.slice(0, -6)}AAAAAA`)).status).toBe(404);
   });
 
   test("deletes only after asking", async () => {
@@ -231,10 +232,10 @@ describe.skipIf(missing !== "")(`ask-my-docs in a browser${missing}`, () => {
     await bob.getByText("No notes yet").waitFor();
     await bob.getByLabel("Search notes").fill("zürich");
     await bob.getByText("Nothing found").waitFor();
-    const list = await page.request.get(`${example.url}/api/documents`);
-    const { documents } = (await list.json()) as { documents: { id: string }[] };
+    const list = await ask(`${example.url}/api/documents`, page);
+    const { documents } = JSON.parse(list.body.toString()) as { documents: { id: string }[] };
     const address = `${example.url}/api/documents/${documents[0]?.id}/file`;
-    expect([(await page.request.get(address)).status(), (await bob.request.get(address)).status()]).toEqual([200, 404]);
+    expect([(await ask(address, page)).status, (await ask(address, bob)).status]).toEqual([200, 404]);
     await bob.getByRole("link", { name: "Documents" }).click();
     await bob.getByText("No documents yet").waitFor();
     await bob.context().close();
@@ -245,7 +246,7 @@ describe.skipIf(missing !== "")(`ask-my-docs in a browser${missing}`, () => {
     await page.getByRole("heading", { name: "Sign in" }).waitFor();
     await page.goto(`${example.url}/documents`);
     await page.getByRole("heading", { name: "Sign in" }).waitFor();
-    expect((await page.request.get(`${example.url}/api/documents`)).status()).toBe(401);
+    expect((await ask(`${example.url}/api/documents`, page)).status).toBe(401);
     expect(complaints).toEqual([]);
   });
 
