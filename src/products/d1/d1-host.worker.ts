@@ -165,7 +165,7 @@ async function runQueries(database: string, request: Request, env: Env, how: Omi
   if (!call.outcome) return reset("a call was not run");
   if ("error" in call.outcome) return failure(hostStatus.refused, call.outcome.error);
   const { results, bookmark } = call.outcome;
-  const ms = (Date.now() - began) / results.length;
+  const ms = Math.round(((Date.now() - began) / results.length) * 1000) / 1000;
   return new Response(`[${results.map((result) => withTime(result, ms)).join(",")}]`, {
     headers: request.headers.has(bookmarkHeader) ? { [bookmarkHeader]: bookmark } : {},
   });
@@ -259,6 +259,8 @@ function reset(error: unknown): Response {
   const message = messageOf(error);
   // oxlint-disable-next-line no-console -- workerd writes it to the host's log.
   console.error(`a database was reset: ${message}`);
+  // A commit that failed, as on a full disk, says so in SQLite's words; nothing of it was kept.
+  if (/: SQLITE_[A-Z]+$/.test(message)) return failure(hostStatus.reset, message);
   const timeout = message.includes("blockConcurrencyWhile");
   return failure(
     hostStatus.reset,

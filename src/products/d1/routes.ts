@@ -29,7 +29,7 @@ export function d1Routes(store: D1Store, imports: D1Imports): Api {
     const sizes = items.length <= sizedList.items ? await sizesOf(store, items) : [];
     return ok(
       c,
-      items.map((item, index) => databaseJson(item, sizes[index])),
+      items.map((item, index) => listedJson(item, sizes[index])),
       { page, per_page: perPage, count: items.length, total_count: total, total_pages: Math.ceil(total / perPage) },
     );
   });
@@ -93,6 +93,14 @@ async function sizesOf(store: D1Store, items: D1Database[]): Promise<(Sizes | un
 
 function databaseJson(database: D1Database, sizes: Sizes | undefined) {
   return {
+    ...listedJson(database, sizes),
+    read_replication: { mode: "disabled" },
+    ...(database.locationHint ? { running_in_region: database.locationHint.toUpperCase() } : {}),
+  };
+}
+
+function listedJson(database: D1Database, sizes: Sizes | undefined) {
+  return {
     uuid: database.id,
     name: database.name,
     version: "production",
@@ -100,7 +108,5 @@ function databaseJson(database: D1Database, sizes: Sizes | undefined) {
     num_tables: sizes?.tables ?? null,
     file_size: sizes?.fileSize ?? null,
     jurisdiction: database.jurisdiction,
-    read_replication: { mode: "disabled" },
-    ...(database.locationHint ? { running_in_region: database.locationHint.toUpperCase() } : {}),
   };
 }

@@ -34,7 +34,7 @@ export class Uploads {
     if (this.#byToken.size >= limits.imports) throw d1Errors.tooManyImports();
     await mkdir(this.#folder, { recursive: true });
     const token = randomBytes(32).toString("hex");
-    const filename = `${databaseId}.${token.slice(0, 16)}.sql`;
+    const filename = `${databaseId}.${randomBytes(8).toString("hex")}.sql`;
     this.#byToken.set(token, {
       databaseId,
       filename,
