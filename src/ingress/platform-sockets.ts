@@ -28,7 +28,7 @@ export class PlatformSockets {
     if (!listener) {
       const { desk, connections, capabilityKey } = this.#options;
       const door = new PlatformDoor(desk, workerId, capabilityKey);
-      listener = listenPrivate(path, (socket) => connections.accept(socket, door));
+      listener = listenPrivate(path, (socket) => connections.accept(socket, door, workerId));
       this.#listeners.set(workerId, listener);
     }
     try {

@@ -11,7 +11,7 @@ import { startWorker, type WorkerdProcess } from "../../test/support/workerd-pro
 let rig: IngressRig;
 const processes: WorkerdProcess[] = [];
 beforeEach(async () => {
-  rig = await IngressRig.start({}, { platformRequests: 50 });
+  rig = await IngressRig.start({}, { platformRequests: 50, holdMs: 200 });
 });
 afterEach(async () => {
   for (const { kill } of processes.splice(0)) await kill();
