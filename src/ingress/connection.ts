@@ -87,7 +87,9 @@ export class Connection implements Client {
         this.#exchange?.sweep(now);
         return;
       case "closing":
-        if (elapsedMs > limits.lingerMs) this.#socket.destroy();
+        // The wait begins when our last byte is out; until then the client's reading is what is watched.
+        if (this.#socket.writableLength > 0) this.#since = now;
+        else if (elapsedMs > limits.lingerMs) this.#socket.destroy();
         return;
       case "pipe":
     }
@@ -124,7 +126,7 @@ export class Connection implements Client {
 
   finished(keep: boolean): void {
     this.#release();
-    if (!keep) {
+    if (!keep || this.#works.stopping) {
       this.#close();
       return;
     }
@@ -154,6 +156,7 @@ export class Connection implements Client {
     if (unframed && this.#socket.remoteAddress !== undefined) this.#socket.resetAndDestroy();
     else {
       this.#enter("closing");
+      this.#watchReader();
       this.#socket.destroySoon();
     }
   }
@@ -215,7 +218,7 @@ export class Connection implements Client {
       const end = this.#heads.take(bytes);
       if (end < 0) return;
       if (end < bytes.length) rest = bytes.subarray(end);
-      const exchange = this.#begin(this.#heads.text);
+      const exchange = this.#begin(this.#heads.release());
       // The body's beginning goes out together with the head.
       if (rest) this.#feed(exchange, rest);
       exchange.start();
@@ -313,6 +316,7 @@ export class Connection implements Client {
     this.#queue = [];
     this.#queued = 0;
     this.#heldBack = false;
+    if (this.#socket.writableLength > 0) this.#watchReader();
     this.#socket.end();
     this.#socket.resume();
   }

@@ -4,14 +4,13 @@ import { test } from "vitest";
 import { pollUntil } from "#core/deadline.ts";
 import type { Works } from "#ingress/client.ts";
 import { CoarseClock } from "#ingress/clock.ts";
-import { Connections } from "#ingress/connections.ts";
+import { Connections, countedAddress } from "#ingress/connections.ts";
 import type { Door } from "#ingress/door.ts";
-import { limits as defaults } from "#ingress/limits.ts";
+import { limits } from "#ingress/limits.ts";
 import { Routing } from "#ingress/routing.ts";
 import { WaitingRoom } from "#ingress/waiting-room.ts";
 
 test("one address may have so many connections; others and loopback are not concerned", async () => {
-  const limits = { ...defaults, connectionsPerAddress: 2 };
   const clock = new CoarseClock();
   const routing = new Routing({ consoleHost: "localhost", consoleSocket: "/none", limits, clock });
   const works: Works = {
@@ -23,7 +22,7 @@ test("one address may have so many connections; others and loopback are not conc
     date: () => "now",
     stopping: false,
   };
-  const connections = new Connections(works, () => "ray");
+  const connections = new Connections(works, () => "ray", 2);
   const door: Door = {
     admit: () => {
       throw new Error("nobody asks");
@@ -43,8 +42,7 @@ test("one address may have so many connections; others and loopback are not conc
     "203.0.113.9",
   ];
   const server = createServer({ allowHalfOpen: true }, (socket) => {
-    Object.defineProperty(socket, "remoteAddress", { value: addresses.shift() });
-    connections.accept(socket, door);
+    connections.accept(socket, door, countedAddress(addresses.shift()));
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");

@@ -6,40 +6,41 @@ import type { Door } from "#ingress/door.ts";
 
 const log = createLogger("ingress.connections");
 
-/** All client connections: how many there may be, and which of them exceeded a time limit. */
+/** The connections of one kind of peer: how many there may be, in all and from one source, and which exceeded a time limit. */
 export class Connections {
   readonly #works: Works;
   readonly #newRay: () => string;
+  readonly #perSource: number;
   readonly #open = new Set<Connection>();
-  readonly #byAddress = new Map<string, number>();
+  readonly #bySource = new Map<string, number>();
   #refusals = 0;
 
-  constructor(works: Works, newRay: () => string) {
+  constructor(works: Works, newRay: () => string, perSource: number) {
     this.#works = works;
     this.#newRay = newRay;
+    this.#perSource = perSource;
   }
 
   get size(): number {
     return this.#open.size;
   }
 
-  /** Takes a new connection that came by `door`. */
-  accept(socket: Socket, door: Door): void {
+  /** Takes a new connection that came by `door`. `source`: whom to count it to; undefined where that says nothing. */
+  accept(socket: Socket, door: Door, source: string | undefined): void {
     const { limits } = this.#works;
-    const address = limitedAddress(socket.remoteAddress);
-    const fromThere = address === undefined ? 0 : (this.#byAddress.get(address) ?? 0);
-    if (this.#open.size >= limits.connections || fromThere >= limits.connectionsPerAddress) {
+    const fromThere = source === undefined ? 0 : (this.#bySource.get(source) ?? 0);
+    if (this.#open.size >= limits.connections || fromThere >= this.#perSource) {
       this.#refusals++;
       socket.destroy();
       return;
     }
-    if (address !== undefined) this.#byAddress.set(address, fromThere + 1);
+    if (source !== undefined) this.#bySource.set(source, fromThere + 1);
     socket.setKeepAlive(true, limits.probeMs);
     const connection = new Connection(socket, door, this.#works, this.#newRay);
     this.#open.add(connection);
     socket.once("close", () => {
       this.#open.delete(connection);
-      if (address !== undefined) this.#forget(address);
+      if (source !== undefined) this.#forget(source);
     });
   }
 
@@ -59,15 +60,15 @@ export class Connections {
     for (const connection of this.#open) connection.destroy();
   }
 
-  #forget(address: string): void {
-    const left = (this.#byAddress.get(address) ?? 1) - 1;
-    if (left > 0) this.#byAddress.set(address, left);
-    else this.#byAddress.delete(address);
+  #forget(source: string): void {
+    const left = (this.#bySource.get(source) ?? 1) - 1;
+    if (left > 0) this.#bySource.set(source, left);
+    else this.#bySource.delete(source);
   }
 }
 
-/** The address to count by. Not loopback, where a proxy that ends TLS brings everybody; nor a unix socket. */
-function limitedAddress(address: string | undefined): string | undefined {
+/** The address to count a public connection to. Not loopback: there a proxy that ends TLS brings everybody. */
+export function countedAddress(address: string | undefined): string | undefined {
   if (address === undefined || address === "::1" || address.startsWith("127.") || address.startsWith("::ffff:127."))
     return undefined;
   return address;

@@ -93,7 +93,8 @@ test("an answer that comes before the body's end", async () => {
 test("a process that goes away under many at once", async () => {
   const clients = await Promise.all(Array.from({ length: 20 }, () => rig.client()));
   for (const client of clients) client.write(request("/half"));
-  await until(() => openOn().requests === 20);
+  for (const client of clients) await client.until((text) => text.endsWith("half"));
+  expect(openOn()).toEqual({ requests: 20, webSockets: 0 });
   await app.kill();
   for (const client of clients) await client.closed();
   expect(openOn()).toEqual(none);

@@ -15,8 +15,11 @@ import { RawClient, readResponse } from "../../test/support/raw-client.ts";
 /** Large bodies through an ingress in a process of its own, whose memory can be looked at. */
 const megabyte = 1024 * 1024;
 const bodyBytes = 100 * megabyte;
-/** How much more than before the ingress may take while bodies pass. They are 100 MB; buffers and garbage are not. */
-const growthMegabytes = 64;
+/**
+ * How much more than before the ingress may take while bodies pass. V8 lets 64 MB of buffers that nobody needs any more pile up
+ * before it collects them; the rest are those in use. 400 MB pass in the first test.
+ */
+const growthMegabytes = 96;
 
 let folder: string;
 let app: Server;

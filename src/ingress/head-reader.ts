@@ -24,6 +24,13 @@ export class HeadReader {
     return this.#length > 0;
   }
 
+  /** The head's text, which is then forgotten here: a connection that is idle for long keeps nothing of its last request. */
+  release(): string {
+    const { text } = this;
+    this.text = "";
+    return text;
+  }
+
   /** What came of a head that has not ended. */
   get sofar(): Buffer {
     return this.#carry?.subarray(0, this.#length) ?? Buffer.alloc(0);

@@ -38,6 +38,8 @@ export const limits = {
   /** Client connections in all, and from one address that is not loopback. */
   connections: 20_000,
   connectionsPerAddress: 1_000,
+  /** Connections of one Worker's processes to its platform socket: more than it may have requests, since some are idle. */
+  connectionsPerWorker: 2_048,
   /** Kept connections to one process. */
   idleUpstreams: 256,
   /** workerd ends an idle connection after 15 s (measured); ours must end first. */

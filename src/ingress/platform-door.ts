@@ -1,7 +1,7 @@
 import { fieldOf, type RequestHead } from "#http/wire/head.ts";
 import { capabilityReader } from "#core/capability.ts";
 import { bindHeader } from "#core/binding-piece.ts";
-import { privateHeaders } from "#runtime/routes.ts";
+import { platformCapabilities, privateHeaders } from "#runtime/routes.ts";
 import { passesSoFar } from "#ingress/cf.ts";
 import { addressOf, asksForWebSocket, checkRequest, type Admission, type Door } from "#ingress/door.ts";
 import { pages, Refusal } from "#ingress/error-pages.ts";
@@ -9,8 +9,8 @@ import { canonicalHead, serviceRules } from "#ingress/request-head.ts";
 import { senderLines, type HostDesk } from "#ingress/public-door.ts";
 
 /**
- * The way out of one Worker to others: service bindings, told by their capability, and the platform's own public host names.
- * Only that Worker's processes can reach its socket.
+ * The way out of one Worker to others: service bindings, told by their capability, and the platform's own public host names,
+ * which come from the router of its `fetch()` or without a capability. Only that Worker's processes can reach its socket.
  */
 export class PlatformDoor implements Door {
   readonly #desk: HostDesk;
@@ -32,7 +32,9 @@ export class PlatformDoor implements Door {
     // Each turn of a loop is a request under way, whatever it does to its headers.
     if (this.#underWay >= limits.platformRequests) throw new Refusal(pages.loop());
     const token = fieldOf(head.fields, bindHeader);
-    const admission = token === undefined ? this.#toHost(head) : this.#toService(head, token);
+    // The router counts the pass itself.
+    const counted = this.#bound(token, platformCapabilities.router) !== undefined;
+    const admission = token === undefined || counted ? this.#toHost(head, counted) : this.#toService(head, token);
     this.#underWay++;
     return admission;
   }
@@ -43,7 +45,7 @@ export class PlatformDoor implements Door {
 
   #toService(head: RequestHead, token: string): Admission {
     const { routing, requestBodyBytes } = this.#desk.premises;
-    const service = this.#bound(token, "service");
+    const service = this.#bound(token, platformCapabilities.service);
     if (service === undefined) throw new Refusal(pages.notAllowed());
     const destination = { kind: "service", name: service } as const;
     if (!routing.routeOf(destination)) throw new Refusal(pages.noSuchService(scriptOf(service)));
@@ -68,9 +70,9 @@ export class PlatformDoor implements Door {
     };
   }
 
-  #toHost(head: RequestHead): Admission {
+  #toHost(head: RequestHead, counted: boolean): Admission {
     const { limits, edge, appDomain } = this.#desk.premises;
-    const pass = passesSoFar(fieldOf(head.fields, "cdn-loop")) + 1;
+    const pass = passesSoFar(fieldOf(head.fields, "cdn-loop")) + (counted ? 0 : 1);
     if (pass > limits.loops) throw new Refusal(pages.loop());
     const said = addressOf(head, true).scheme ?? fieldOf(head.fields, privateHeaders.proto);
     const scheme = said === "http" || said === "https" ? said : edge.scheme;

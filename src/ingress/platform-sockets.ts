@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { createLogger } from "#core/log.ts";
 import type { Connections } from "#ingress/connections.ts";
 import { listenPrivate, type Listener } from "#ingress/listeners.ts";
@@ -22,17 +23,24 @@ export class PlatformSockets {
     this.#options = options;
   }
 
-  /** Listens for the processes of one Worker, unless that is done already. */
+  /**
+   * Listens for the processes of one Worker, unless that is done already. The socket lasts until a table comes that does not
+   * name the Worker.
+   */
   async listenForWorker(workerId: string, path: string): Promise<void> {
-    let listener = this.#listeners.get(workerId);
-    if (!listener) {
-      const { desk, connections, capabilityKey } = this.#options;
-      const door = new PlatformDoor(desk, workerId, capabilityKey);
-      listener = listenPrivate(path, (socket) => connections.accept(socket, door));
-      this.#listeners.set(workerId, listener);
+    const known = this.#listeners.get(workerId);
+    if (known) {
+      const listener = await known;
+      // Somebody may have cleared the folder of sockets while we lived on.
+      if (existsSync(path) || this.#listeners.get(workerId) !== known) return;
+      listener.stop();
     }
+    const { desk, connections, capabilityKey } = this.#options;
+    const door = new PlatformDoor(desk, workerId, capabilityKey);
+    const opening = listenPrivate(path, (socket) => connections.accept(socket, door, workerId));
+    this.#listeners.set(workerId, opening);
     try {
-      await listener;
+      await opening;
     } catch (error) {
       this.#listeners.delete(workerId);
       throw error;

@@ -1,4 +1,4 @@
-import { existsSync, statSync } from "node:fs";
+import { existsSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { signCapability } from "#core/capability.ts";
@@ -11,7 +11,7 @@ import { startWorker, type WorkerdProcess } from "../../test/support/workerd-pro
 let rig: IngressRig;
 const processes: WorkerdProcess[] = [];
 beforeEach(async () => {
-  rig = await IngressRig.start({}, { platformRequests: 50 });
+  rig = await IngressRig.start({}, { platformRequests: 50, holdMs: 200 });
 });
 afterEach(async () => {
   for (const { kill } of processes.splice(0)) await kill();
@@ -224,6 +224,23 @@ describe("the platform's own host names", () => {
     expect(answer.body).toContain("error code: 1019");
   });
 
+  test("come through the router of a Worker's fetch too, which counts the passes itself", async () => {
+    const app = await rig.fake(answering("app"));
+    const ask = (token: string, loops: number) =>
+      sendRaw(
+        platformSocket("app"),
+        `GET / HTTP/1.1\r\nHost: app.localhost\r\nx-bind: ${token}\r\nx-solum-proto: https\r\ncdn-loop: solum; loops=${loops}\r\nConnection: close\r\n\r\n`,
+      );
+    const router = signCapability(capabilityKey, { scope: "w-app", kind: "platform", resource: "" });
+    expect(await ask(router, 2)).toMatch(/app$/);
+    expect(app.heads.at(-1)).toContain("\r\ncdn-loop: solum; loops=2\r\n");
+    expect(app.heads.at(-1)).toContain("\r\nx-solum-proto: https\r\n");
+    expect(app.heads.at(-1)).not.toContain("x-bind");
+    expect(await ask(router, 17)).toMatch(/^HTTP\/1.1 508 /);
+    const others = signCapability(capabilityKey, { scope: "w-other", kind: "platform", resource: "" });
+    expect(await ask(others, 1)).toMatch(/^HTTP\/1.1 403 /);
+  });
+
   test("a loop that hides ends when too much is under way", async () => {
     await rig.route({ caller: [rig.socket("caller")] });
     await worker(
@@ -261,6 +278,15 @@ describe("platform sockets", () => {
     expect(await sendRaw(early, "GET / HTTP/1.1\r\nHost: b.localhost.\r\nConnection: close\r\n\r\n")).toMatch(
       /^HTTP\/1.1 50/,
     );
+  });
+
+  test("are there again after somebody cleared their folder and sent a table", async () => {
+    await rig.fake(answering("ok"));
+    rmSync(join(rig.folder, "w"), { recursive: true });
+    await rig.route({ app: [rig.socket("app")] });
+    expect(
+      await sendRaw(platformSocket("app"), "GET / HTTP/1.1\r\nHost: app.localhost\r\nConnection: close\r\n\r\n"),
+    ).toMatch(/ok$/);
   });
 
   test("are there again after a restart, from the last good table", async () => {

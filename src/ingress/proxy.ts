@@ -218,6 +218,11 @@ export class Exchange implements UpstreamOwner, AnswerSink {
     backend.requests++;
     this.#stage = "asked";
     const room = upstream.begin(this, this.#admission.head, this.#kept ?? []);
+    if (upstream.refused) {
+      upstream.destroy();
+      this.#upstream = undefined;
+      return this.#repeat("refused");
+    }
     if (!room && !this.#body.done) this.#pauseClient();
     else if (upstream.connected) this.upstreamConnected();
     if (this.#body.done) this.#heardAt = this.#works.clock.now;

@@ -6,7 +6,7 @@ import { createAdmin } from "#ingress/admin.ts";
 import { dateSource } from "#ingress/cf.ts";
 import type { Works } from "#ingress/client.ts";
 import { CoarseClock } from "#ingress/clock.ts";
-import { Connections } from "#ingress/connections.ts";
+import { Connections, countedAddress } from "#ingress/connections.ts";
 import { limits as defaultLimits, type IngressLimits } from "#ingress/limits.ts";
 import { listenPublic, type Listener } from "#ingress/listeners.ts";
 import { PlatformSockets } from "#ingress/platform-sockets.ts";
@@ -98,8 +98,8 @@ class IngressServer implements Ingress {
     const edge = { colo: options.colo, scheme: options.publicScheme };
     this.#desk = new HostDesk({ edge, consoleHost, appDomain, requestBodyBytes, limits, routing });
     const newRay = () => this.#desk.nextRay();
-    this.#clients = new Connections(this.#works, newRay);
-    this.#workers = new Connections(this.#works, newRay);
+    this.#clients = new Connections(this.#works, newRay, limits.connectionsPerAddress);
+    this.#workers = new Connections(this.#works, newRay, limits.connectionsPerWorker);
     this.#platform = new PlatformSockets({
       desk: this.#desk,
       connections: this.#workers,
@@ -123,7 +123,9 @@ class IngressServer implements Ingress {
     await this.#tables.load();
     const door = new PublicDoor(this.#desk);
     this.#sweeper = setInterval(() => this.#sweep(), this.#works.limits.sweepMs);
-    this.#listener = await listenPublic(host, port, (socket) => this.#clients.accept(socket, door));
+    this.#listener = await listenPublic(host, port, (socket) =>
+      this.#clients.accept(socket, door, countedAddress(socket.remoteAddress)),
+    );
     await this.#admin.listen(paths.admin);
     log.info("serving", { port: this.port, generation: this.#routing.generation });
   }

@@ -163,6 +163,7 @@ describe("a drain", () => {
     using busy = await rig.client();
     busy.write("GET / HTTP/1.1\r\nHost: app.localhost\r\n\r\n");
     await busy.until((text) => text.endsWith("\r\n\r\n"));
+    const began = performance.now();
     const drained = admin("POST", "/drain");
     await idle.closed();
     await expect(rig.client()).rejects.toThrow(/ECONNREFUSED/);
@@ -171,6 +172,8 @@ describe("a drain", () => {
     await busy.closed();
     expect(busy.received).toMatch(/done$/);
     expect(await drained).toEqual({ status: 200, body: { cutRequests: 0, cutWebSockets: 0 } });
+    // As soon as the last one has ended, not at the deadline of 5 s.
+    expect(performance.now() - began).toBeLessThan(4000);
   });
 
   test("ends at its deadline", async () => {

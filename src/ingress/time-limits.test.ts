@@ -1,6 +1,7 @@
 import { connect } from "node:net";
+import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
-import { pollUntil } from "#core/deadline.ts";
+import { pollUntil, sleep } from "#core/deadline.ts";
 import { response } from "../../test/support/fake-upstream.ts";
 import { IngressRig } from "../../test/support/ingress-rig.ts";
 import { RawClient } from "../../test/support/raw-client.ts";
@@ -98,6 +99,26 @@ test("a client that takes nothing of its answer loses its connection", async () 
   await until(() => rig.ingress.open().requests === 1);
   await until(() => app.open === 0 && rig.ingress.open().connections === 0);
   socket.destroy();
+});
+
+test("a client that reads late gets its answer to the end, also the last on its connection", async () => {
+  rig = await IngressRig.start({}, { lingerMs: 30 });
+  await rig.fake((connection, head) => connection.send(response("x".repeat(Number(head.split(" ")[1]?.slice(1))))));
+  // Over unix sockets, whose buffers in the kernel are small: with some of these sizes the end waits in the ingress.
+  const sizes = Array.from({ length: 40 }, (_, n) => 100_000 + n * 20_000);
+  const path = join(rig.folder, "w", "w-app", "platform.sock");
+  const clients = await Promise.all(
+    sizes.map(async (size) => {
+      const client = await RawClient.to(path);
+      client.socket.pause();
+      client.write(`GET /${size} HTTP/1.1\r\n${host}\r\nConnection: close\r\n\r\n`);
+      return client;
+    }),
+  );
+  await sleep(300);
+  for (const client of clients) client.socket.resume();
+  for (const client of clients) await client.closed();
+  expect(clients.map(({ received }) => received.slice(received.indexOf("\r\n\r\n") + 4).length)).toEqual(sizes);
 });
 
 test("a process that thinks for longer than is allowed is 504; one that has begun may take its time", async () => {

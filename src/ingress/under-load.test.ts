@@ -122,8 +122,9 @@ test(
     }
     await Promise.all([safe.stop(), unsafe.stop()]);
     expect(safe.failures).toEqual([]);
-    // Of the others only those may fail that were under way when it was killed: one a client at each kill.
-    expect(unsafe.failures.length).toBeLessThanOrEqual(16);
+    // Of the others only those may fail that were under way when it was killed, or that arrived while the kernel closed its
+    // sockets one by one: at most two a client at each kill.
+    expect(unsafe.failures.length).toBeLessThanOrEqual(32);
     expect(unsafe.failures.filter((received) => !received.startsWith("HTTP/1.1 502 "))).toEqual([]);
     expect(unsafe.answers.length).toBeGreaterThan(0);
   },

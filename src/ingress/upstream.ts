@@ -82,6 +82,11 @@ export class Upstream {
     return this.#gone;
   }
 
+  /** Whether it turned out at once that the process had closed it: nothing of what was sent arrived. */
+  get refused(): boolean {
+    return this.#refused;
+  }
+
   /** Begins an exchange: one write for the head and what there is of the body. */
   begin(owner: UpstreamOwner, head: string, pieces: readonly Buffer[]): boolean {
     this.#owner = owner;

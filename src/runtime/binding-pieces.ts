@@ -5,7 +5,7 @@ import type { WorkerScriptName } from "#core/entry.ts";
 import type { WorkerLayout } from "#core/layout.ts";
 import type { ResolvedBinding, RunnableVersion } from "#products/workers/runnable.ts";
 import { assetsEntrypoint, assetsService } from "#runtime/assets-config.ts";
-import { privateHeaders } from "#runtime/routes.ts";
+import { platformCapabilities, privateHeaders } from "#runtime/routes.ts";
 
 /**
  * A file that must lie beside a configuration. `hash`: a link to the blob; `script`: a link to a built worker script; `text`:
@@ -34,7 +34,7 @@ type Piece = Partial<BindingPieces>;
 type Options = { layout: WorkerLayout; capabilityKey: Buffer; pieces: PieceMakers };
 
 /** Capability kind of a service binding; its resource is `<account id>/<script name>`. */
-export const serviceCapability = "service";
+export const serviceCapability = platformCapabilities.service;
 
 const unsupportedModule = "solum:unsupported";
 

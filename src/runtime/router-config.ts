@@ -3,10 +3,10 @@ import { signCapability } from "#core/capability.ts";
 import { CapnpRaw, embed, type CapnpValue } from "#core/capnp-text.ts";
 import type { WorkerLayout } from "#core/layout.ts";
 import type { RouterSettings } from "#runtime/router-settings.ts";
-import { privateHeaders } from "#runtime/routes.ts";
+import { platformCapabilities, privateHeaders } from "#runtime/routes.ts";
 
 /** Capability kinds of the router's two ways into the platform: the ingress by public host name, and questions to control. */
-export const routerCapabilities = { platform: "platform", control: "egress" } as const;
+export const routerCapabilities = { platform: platformCapabilities.router, control: "egress" } as const;
 
 /** Requests carry the whole URL: the egress process must know where they go. */
 const proxyStyle = new CapnpRaw("proxy");

@@ -33,3 +33,11 @@ export const privateHeaders = {
   /** `http` or `https` of the client's request (workerd's `forwardedProtoHeader`). */
   proto: "x-solum-proto",
 } as const;
+
+/** Capability kinds of requests to a Worker's platform socket. */
+export const platformCapabilities = {
+  /** A service binding; its resource is `<account id>/<script name>`. */
+  service: "service",
+  /** The router that a Worker's `fetch()` goes through, with a request for a public host name; no resource. */
+  router: "platform",
+} as const;
