@@ -41,7 +41,7 @@ async function bundleForWorkerd(file: string): Promise<void> {
     cwd: root,
     input: join("src", file),
     platform: "neutral",
-    external: [/^cloudflare:/, /^node:/, /^solum:/, /^\/workerd\//, /^\.\/(user|d1)\.js$/],
+    external: [/^cloudflare(-internal)?:/, /^node(-internal)?:/, /^solum:/, /^\/workerd\//, /^\.\/(user|d1)\.js$/],
     logLevel: "warn",
   });
   await bundle.write({

@@ -1,8 +1,8 @@
 import { readFileSync } from "node:fs";
-import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import { z } from "zod";
-import { systemCode } from "#core/errors.ts";
+import { systemCode, UserError } from "#core/errors.ts";
+import { defaultDataFolder, variable } from "#environment.ts";
 
 /**
  * Every setting: its default, its unit, one sentence. `appDomain` is `--app-domain` on the command line, `SOLUM_APP_DOMAIN`
@@ -67,11 +67,6 @@ export type SettingInput = Partial<Record<SettingName, unknown>>;
 
 export const settingNames = Object.keys(settings.shape) as SettingName[];
 
-/** A setting that cannot be used, said so that a person can mend it. */
-export class ConfigError extends Error {
-  override readonly name = "ConfigError";
-}
-
 /** `appDomain` → `app-domain`. */
 export function flagOf(name: SettingName): string {
   return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
@@ -86,60 +81,21 @@ export function variableOf(name: SettingName): string {
 export function loadConfig(flags: SettingInput & { config?: string }): Config {
   const { config: file, ...given } = flags;
   const variables = readVariables();
-  const named = file ?? process.env["SOLUM_CONFIG"];
+  const named = file ?? variable("SOLUM_CONFIG");
   const before = { ...variables, ...given };
   const namedFile = named ? readFile(named) : undefined;
   const wanted = before.data ?? namedFile?.["data"];
-  const data = resolve(typeof wanted === "string" && wanted !== "" ? wanted : defaultData());
+  const data = resolve(typeof wanted === "string" && wanted !== "" ? wanted : defaultDataFolder());
   const fromFile = namedFile ?? readFile(join(data, "config.json"), { optional: true });
   const result = settings.safeParse({ ...fromFile, ...before, data });
-  if (!result.success) throw new ConfigError(explain(result.error));
+  if (!result.success) throw new UserError(explain(result.error));
   return Object.freeze(checkTogether(result.data));
-}
-
-/** Where the running instance is written down for other commands: the user's state folder. */
-export function pointerFile(): string {
-  return join(process.env["XDG_STATE_HOME"] || join(homedir(), ".local", "state"), "solum", "instance.json");
-}
-
-/** The data folder named by the environment, for commands that look for a running instance. */
-export function dataFromEnvironment(): string | undefined {
-  return process.env["SOLUM_DATA"];
-}
-
-/** The system's folder for short-lived sockets, when it has one for this user. */
-export function userRuntimeFolder(): string | undefined {
-  return process.env["XDG_RUNTIME_DIR"];
-}
-
-/** What the supervisor gave this process: never in a file and never in the arguments. */
-export function processVariable(name: "SOLUM_CAPABILITY_KEY"): string {
-  const value = process.env[name];
-  if (!value) throw new Error(`${name} is not set`);
-  return value;
-}
-
-/** The environment for a child that is not ours to restrict, such as wrangler. */
-export function inheritedEnvironment(): NodeJS.ProcessEnv {
-  return { ...process.env };
-}
-
-/** The environment for Solum's own processes: nothing of the user's but what programs need to start. */
-export function childEnvironment(): Record<string, string> {
-  const kept = ["PATH", "HOME", "LANG", "TZ", "TMPDIR", "XDG_RUNTIME_DIR", "SSL_CERT_FILE", "SSL_CERT_DIR"];
-  return Object.fromEntries(
-    kept.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]])),
-  );
-}
-
-function defaultData(): string {
-  return join(process.env["XDG_DATA_HOME"] || join(homedir(), ".local", "share"), "solum");
 }
 
 function readVariables(): SettingInput {
   const found: SettingInput = {};
   for (const name of settingNames) {
-    const value = process.env[variableOf(name)];
+    const value = variable(variableOf(name));
     if (value !== undefined) found[name] = value;
   }
   return found;
@@ -151,19 +107,19 @@ function readFile(file: string, { optional = false } = {}): Record<string, unkno
     text = readFileSync(file, "utf8");
   } catch (error) {
     if (optional && systemCode(error) === "ENOENT") return {};
-    throw new ConfigError(`${file} cannot be read`, { cause: error });
+    throw new UserError(`${file} cannot be read`, { cause: error });
   }
   try {
     return z.record(z.string(), z.unknown()).parse(JSON.parse(text));
   } catch (error) {
-    throw new ConfigError(`${file} is not a JSON object`, { cause: error });
+    throw new UserError(`${file} is not a JSON object`, { cause: error });
   }
 }
 
 function checkTogether(config: Config): Config {
   const inside = config.consoleHost === config.appDomain || config.consoleHost.endsWith(`.${config.appDomain}`);
   if (inside && config.appDomain !== "localhost") {
-    throw new ConfigError(
+    throw new UserError(
       `consoleHost ${config.consoleHost} lies in the app domain ${config.appDomain}: a Worker could plant cookies for the console. Choose another host.`,
     );
   }
@@ -173,19 +129,22 @@ function checkTogether(config: Config): Config {
 function explain(error: z.ZodError): string {
   return error.issues
     .map((issue) => {
-      if (issue.code === "unrecognized_keys") return issue.keys.map((key) => unknownSetting(key)).join("\n");
+      if (issue.code === "unrecognized_keys")
+        return issue.keys
+          .map((key) => `There is no setting "${key}". Did you mean "${nearestSetting(key)}"?`)
+          .join("\n");
       return `${issue.path.join(".")}: ${issue.message}`;
     })
     .join("\n");
 }
 
-/** What to say about a setting that does not exist: the nearest one that does. */
-export function unknownSetting(key: string): string {
+/** The setting whose name is nearest to `key`, however its words are joined. */
+export function nearestSetting(key: string): SettingName {
   const wanted = key.replaceAll(/[-_]/g, "").toLowerCase();
   const nearest = settingNames.toSorted(
     (a, b) => distance(a.toLowerCase(), wanted) - distance(b.toLowerCase(), wanted),
-  )[0];
-  return `There is no setting "${key}". Did you mean "${nearest}"?`;
+  );
+  return nearest[0] ?? "data";
 }
 
 /** Levenshtein distance. */

@@ -8,14 +8,15 @@ import { expect, test } from "vitest";
  */
 const layers: Record<string, readonly string[]> = {
   "src/core": [],
-  "src/config.ts": ["src/core"],
+  "src/environment.ts": ["src/core"],
+  "src/config.ts": ["src/core", "src/environment.ts"],
   "src/http": ["src/core"],
   "src/db": ["src/core"],
   "src/products": ["src/core", "src/http", "src/db"],
   "src/runtime": ["src/core", "src/http", "src/db", "src/products"],
   "src/ingress": ["src/core", "src/http", "src/runtime/routes.ts"],
   "src/api.ts": ["src/core", "src/http", "src/products"],
-  "src/cli": ["src/core", "src/config.ts", "src/http", "src/runtime", "src/products"],
+  "src/cli": ["src/core", "src/config.ts", "src/environment.ts", "src/http", "src/runtime", "src/products"],
   "src/roles": ["src"],
   "src/main.ts": ["src"],
 };
@@ -59,11 +60,11 @@ test("file names say what they hold", () => {
   ).toEqual([]);
 });
 
-test("only config.ts reads the environment", () => {
+test("only environment.ts reads the environment", () => {
   const readers = sources.filter(
     (file) => !file.endsWith(".worker.ts") && !file.endsWith(".test.ts") && /process\.env\b/.test(read(file)),
   );
-  expect(readers).toEqual(["src/config.ts"]);
+  expect(readers).toEqual(["src/environment.ts"]);
 });
 
 test("only the command line and the logger print", () => {

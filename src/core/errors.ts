@@ -49,3 +49,8 @@ export function messageOf(error: unknown): string {
 export function systemCode(error: unknown): string | undefined {
   return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined;
 }
+
+/** A problem that the person at the keyboard can mend: printed as a sentence, without a stack. */
+export class UserError extends Error {
+  override readonly name = "UserError";
+}

@@ -21,12 +21,15 @@ export function dataLayout(data: string) {
     controlDb: join(data, "control", "control.db"),
     /** Uploads that are not accepted yet; emptied at start. */
     staging: join(data, "control", "staging"),
+    /** SQL files on their way into databases; emptied at start. */
+    imports: join(data, "control", "imports"),
     /** Modules and assets by the SHA-256 of their bytes. */
     blobs: join(data, "control", "blobs"),
     blob: (hash: string) => join(data, "control", "blobs", hash.slice(0, 2), hash),
-    /** One folder of hard links for each distinct set of assets. */
-    assetTree: (hash: string) => join(data, "control", "assets", hash),
+    /** Each distinct set of assets: a folder of hard links, and beside it which file has which type. */
     assetTrees: join(data, "control", "assets"),
+    assetFiles: (tree: string) => join(data, "control", "assets", tree, "files"),
+    assetManifest: (tree: string) => join(data, "control", "assets", tree, "manifest.json"),
     state: join(data, "state"),
     stateLock: join(data, "state", "lock"),
     kvDb: join(data, "state", "kv.db"),

@@ -44,6 +44,7 @@ export async function openDatabase(file: string, products: string[]): Promise<Da
   const settle = (reply: WriteReply) => {
     const waiter = pending.get(reply.id);
     pending.delete(reply.id);
+    if (pending.size === 0) thread.unref();
     if (reply.ok) waiter?.resolve(reply.value);
     else waiter?.reject("api" in reply ? fromErrorRecord(reply.api) : new Error(reply.message));
   };
@@ -77,6 +78,8 @@ export async function openDatabase(file: string, products: string[]): Promise<Da
       const id = ++lastId;
       if (queue.length === 0) queueMicrotask(flush);
       queue.push({ id, name: tx.name, args });
+      // A process with nothing else to do must not end before its write is answered.
+      if (pending.size === 0) thread.ref();
       return new Promise<Result>((resolve, reject) => {
         pending.set(id, { resolve: (value) => resolve(value as Result), reject });
       });

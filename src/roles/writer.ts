@@ -1,5 +1,10 @@
 import { runWriter } from "#db/writer-thread.ts";
+import { accountsSchema } from "#products/accounts/writes.ts";
+import { d1Schema } from "#products/d1/writes.ts";
+import { kvSchema } from "#products/kv/writes.ts";
+import { queuesSchema } from "#products/queues/writes.ts";
 import { r2Schema } from "#products/r2/writes.ts";
+import { workersSchema } from "#products/workers/writes.ts";
 
 /** The writer thread of a database file: every product's tables and changes, of which a file names the ones it holds. */
-runWriter([r2Schema]);
+runWriter([accountsSchema, d1Schema, kvSchema, r2Schema, workersSchema, queuesSchema]);

@@ -1,3 +1,5 @@
+import { flat } from "#http/wire/flat.ts";
+
 /**
  * HTTP/1.1 message heads, byte level. The parsers accept a narrow subset and what follows them writes heads afresh, so two
  * parsers in a row can never disagree about where a message ends (request smuggling).
@@ -26,6 +28,8 @@ export type ResponseHead = {
   status: number;
   reason: string;
   fields: string[];
+  /** Where each field's line begins in the text, so that a proxy can copy lines as they were spelled. */
+  starts: number[];
   framing: Framing;
   keepAlive: boolean;
 };
@@ -49,9 +53,11 @@ const forbiddenInValue = /[\x00-\x08\x0a-\x1f]/;
 const forbiddenInTarget = /[\x00-\x20\x7f-\xff]/;
 const digits = /^[0-9]{1,15}$/;
 
-/** Index just past the blank line that ends a head in `text`, or -1. */
-export function headEnd(bytes: Buffer): number {
-  const at = bytes.indexOf("\r\n\r\n", 0, "latin1");
+const blankLine = Buffer.from("\r\n\r\n");
+
+/** Index just past the blank line that ends a head in `bytes`, or -1. `from`: where to begin to look. */
+export function headEnd(bytes: Buffer, from = 0): number {
+  const at = bytes.indexOf(blankLine, from);
   return at < 0 ? -1 : at + 4;
 }
 
@@ -70,7 +76,7 @@ export function parseRequestHead(text: string, fieldsMax: number): RequestHead {
   if (version !== "HTTP/1.1" && version !== "HTTP/1.0")
     throw new WireError(version.startsWith("HTTP/") ? 505 : 400, "unsupported HTTP version");
   const minor = version === "HTTP/1.1" ? 1 : 0;
-  const fields = parseFields(text, lineEnd + 2, fieldsMax);
+  const fields = parseFields(text, lineEnd + 2, fieldsMax, undefined);
   const control = readControlFields(fields);
   if (control.transferEncoding !== undefined) {
     if (minor === 0) throw new WireError(400, "Transfer-Encoding in HTTP/1.0");
@@ -99,7 +105,10 @@ export function parseResponseHead(text: string, options: { fieldsMax: number; bo
   const status = Number(line.slice(9, 12));
   if (!(status >= 100 && status <= 999) || (line.length > 12 && line[12] !== " "))
     throw new WireError(502, "malformed status line");
-  const fields = parseFields(text, lineEnd + 2, options.fieldsMax);
+  const reason = line.slice(13);
+  if (forbiddenInValue.test(reason)) throw new WireError(502, "control character in the status line");
+  const starts: number[] = [];
+  const fields = parseFields(text, lineEnd + 2, options.fieldsMax, starts);
   const control = readControlFields(fields);
   if (
     control.transferEncoding !== undefined &&
@@ -111,8 +120,9 @@ export function parseResponseHead(text: string, options: { fieldsMax: number; bo
   const connection = control.connection.toLowerCase();
   return {
     status,
-    reason: line.slice(13),
+    reason,
     fields,
+    starts,
     framing: empty ? { kind: "none" } : framingOf(control, { kind: "close" }),
     keepAlive: line.charCodeAt(7) === 49 /* 1 */ ? !listHas(connection, "close") : listHas(connection, "keep-alive"),
   };
@@ -124,7 +134,7 @@ export function fieldOf(fields: readonly string[], name: string): string | undef
   return undefined;
 }
 
-function parseFields(text: string, from: number, fieldsMax: number): string[] {
+function parseFields(text: string, from: number, fieldsMax: number, starts: number[] | undefined): string[] {
   const fields: string[] = [];
   let at = from;
   for (;;) {
@@ -134,14 +144,30 @@ function parseFields(text: string, from: number, fieldsMax: number): string[] {
     if (fields.length >= fieldsMax * 2) throw new WireError(431, "too many header fields");
     const colon = text.indexOf(":", at);
     if (colon < 0 || colon > end) throw new WireError(400, "malformed header field");
-    const name = text.slice(at, colon);
-    // A blank before the colon or at the start (obs-fold) fails here, since neither is a token character.
-    if (!token.test(name)) throw new WireError(400, "malformed header name");
+    const name = lowerName(text.slice(at, colon));
     const value = trimBlanks(text, colon + 1, end);
     if (forbiddenInValue.test(value)) throw new WireError(400, "control character in a header value");
-    fields.push(name.toLowerCase(), value);
+    fields.push(name, value);
+    starts?.push(at);
     at = end + 2;
   }
+}
+
+/** Spellings of names that were checked before, with their lower case: checking and converting one costs more than finding it. */
+const knownNames = new Map<string, string>();
+const knownNamesMax = 1024;
+const knownNameLength = 40;
+
+function lowerName(spelled: string): string {
+  const known = knownNames.get(spelled);
+  if (known !== undefined) return known;
+  // A blank before the colon or at the start (obs-fold) fails here, since neither is a token character.
+  if (!token.test(spelled)) throw new WireError(400, "malformed header name");
+  const lower = spelled.toLowerCase();
+  // When strangers have filled it with names of their own, the usual ones come back by themselves.
+  if (knownNames.size >= knownNamesMax) knownNames.clear();
+  if (spelled.length <= knownNameLength) knownNames.set(flat(spelled), flat(lower));
+  return lower;
 }
 
 function trimBlanks(text: string, from: number, to: number): string {

@@ -46,7 +46,7 @@ afterAll(async () => {
 describe("a Worker with the binding", () => {
   let worker: Awaited<ReturnType<typeof startWorker>>;
   beforeAll(async () => {
-    worker = await startWorker(folder, fixtures, r2Piece({ binding: "R2", bucketId, workerId, socket, capabilityKey }));
+    worker = await startWorker(folder, fixtures, r2Piece({ name: "R2", bucketId, workerId, socket, capabilityKey }));
   });
   afterAll(() => worker.close());
 

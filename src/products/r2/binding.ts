@@ -201,19 +201,19 @@ async function readToEnd(wire: WireRequest): Promise<void> {
   for await (const _ of wire.stream());
 }
 
-/** The binding `binding` to a bucket, whose requests go to the state process on `socket`. */
+/** The binding `name` to a bucket, whose requests go to the state process on `socket`. */
 export function r2Piece(options: {
-  binding: string;
+  name: string;
   bucketId: string;
   workerId: string;
   socket: string;
   capabilityKey: Buffer;
 }): BindingPiece {
-  const { binding, bucketId, workerId, socket, capabilityKey } = options;
-  const service = `${kind}:${binding}`;
+  const { name, bucketId, workerId, socket, capabilityKey } = options;
+  const service = `${kind}:${name}`;
   const capability = signCapability(capabilityKey, { kind, scope: workerId, resource: bucketId });
   return {
-    bindings: [{ name: binding, r2Bucket: { name: service } }],
+    bindings: [{ name, r2Bucket: { name: service } }],
     services: [externalService({ name: service, socket, capability })],
   };
 }

@@ -35,7 +35,7 @@ export type VersionModule = {
 };
 
 export type VersionAssets = {
-  /** Name of the folder of hard links (`DataLayout.assetTree`). */
+  /** Name of the set of files (`DataLayout.assetFiles`). */
   tree: string;
   config: AssetsConfig;
 };

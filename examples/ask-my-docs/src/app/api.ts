@@ -1,0 +1,81 @@
+import type { Account, Document, DocumentLink, DocumentList, ErrorBody, Note, NoteSummary } from "../shared/api.ts";
+
+/** What the Worker answers when it cannot do something. Its message is written for people. */
+export class ApiError extends Error {
+  readonly code: string;
+  readonly field: string | undefined;
+
+  constructor(code: string, message: string, field?: string) {
+    super(message);
+    this.code = code;
+    this.field = field;
+  }
+}
+
+type Credentials = { email: string; password: string };
+type NoteText = { title: string; body: string };
+
+export const api = {
+  session: () => request<Account | null>("GET", "/session"),
+  signUp: (credentials: Credentials) => request<Account>("POST", "/account", credentials),
+  signIn: (credentials: Credentials) => request<Account>("POST", "/session", credentials),
+  signOut: () => request<void>("DELETE", "/session"),
+
+  documents: (signal: AbortSignal) => request<DocumentList>("GET", "/documents", undefined, signal),
+  renameDocument: (id: string, name: string) => request<Document>("PATCH", `/documents/${id}`, { name }),
+  deleteDocument: (id: string) => request<void>("DELETE", `/documents/${id}`),
+  linkToDocument: (id: string) => request<DocumentLink>("POST", `/documents/${id}/link`),
+  documentAddress: (id: string) => `/api/documents/${id}/file`,
+
+  notes: (search: string, signal: AbortSignal) =>
+    request<NoteSummary[]>("GET", `/notes?${new URLSearchParams({ search })}`, undefined, signal),
+  note: (id: string, signal?: AbortSignal) => request<Note>("GET", `/notes/${id}`, undefined, signal),
+  createNote: (note: NoteText) => request<Note>("POST", "/notes", note),
+  saveNote: (id: string, note: NoteText & { revision: number }) => request<Note>("PUT", `/notes/${id}`, note),
+  deleteNote: (id: string) => request<void>("DELETE", `/notes/${id}`),
+};
+
+/** Sends one file. `fetch` cannot tell how far an upload is, so this is an XMLHttpRequest. */
+export function upload(file: File, onProgress: (sent: number) => void, signal: AbortSignal): Promise<Document> {
+  const { promise, resolve, reject } = Promise.withResolvers<Document>();
+  const sending = new XMLHttpRequest();
+  sending.open("POST", `/api/documents?${new URLSearchParams({ name: file.name })}`);
+  sending.setRequestHeader("content-type", file.type || "application/octet-stream");
+  sending.responseType = "json";
+  sending.upload.onprogress = ({ loaded }) => onProgress(loaded);
+  sending.onload = () => (sending.status < 400 ? resolve(sending.response) : reject(errorOf(sending.response)));
+  sending.onerror = () => reject(unreachable());
+  sending.onabort = () => reject(signal.reason);
+  signal.addEventListener("abort", () => sending.abort());
+  sending.send(file);
+  return promise;
+}
+
+/** What to tell people about something that went wrong. */
+export function messageOf(error: unknown): string {
+  return error instanceof ApiError ? error.message : "Something went wrong on this page. Please reload it.";
+}
+
+async function request<Answer>(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<Answer> {
+  const answer = await fetch(`/api${path}`, {
+    method,
+    ...(body === undefined ? {} : { body: JSON.stringify(body), headers: { "content-type": "application/json" } }),
+    signal: AbortSignal.any([AbortSignal.timeout(30_000), ...(signal ? [signal] : [])]),
+  }).catch((error: unknown) => {
+    throw signal?.aborted ? error : unreachable();
+  });
+  const content: unknown = answer.status === 204 ? undefined : await answer.json().catch(() => undefined);
+  if (!answer.ok) throw errorOf(content);
+  return content as Answer;
+}
+
+/** Somebody who is not signed in any more is asked to sign in, wherever this was noticed. */
+function errorOf(content: unknown): ApiError {
+  const { code, message, field } = (content as ErrorBody | undefined)?.error ?? unreachable();
+  if (code === "signed_out") dispatchEvent(new Event("signed-out"));
+  return new ApiError(code, message, field);
+}
+
+function unreachable(): ApiError & { field?: string } {
+  return new ApiError("unreachable", "The server cannot be reached. Please try again.");
+}

@@ -1,0 +1,112 @@
+import type { Document } from "../../shared/api.ts";
+import { limits } from "../../shared/limits.ts";
+import { api, messageOf } from "../api.ts";
+import { confirmDialog } from "../confirm-dialog.ts";
+import { element, iconButton } from "../dom.ts";
+import { sizeText, timeText } from "../format.ts";
+
+/** One document: its name opens it, and the line below tells about it, or how the last thing that was done to it went. */
+export function createDocumentRow(document: Document, onRemoved: () => void): HTMLElement {
+  let { name } = document;
+  const link = element("a", { href: api.documentAddress(document.id), target: "_blank", rel: "noopener" });
+  const title = element("div", { className: "title" }, link);
+  const line = element("p", { className: "line muted", role: "status" });
+  const copy = iconButton("link", "Copy a link", () => void attempt(copyLink));
+  const rename = iconButton("rename", "Rename", startRenaming);
+  const remove = iconButton("remove", "Delete", () => void attempt(askAndRemove));
+  const actions = element("div", { className: "actions" }, copy, rename, remove);
+  const row = element(
+    "li",
+    { className: "row" },
+    fileBadge(name),
+    element("div", { className: "text" }, title, line),
+    actions,
+  );
+  showName();
+  showFacts();
+  return row;
+
+  function showName(): void {
+    link.textContent = link.title = name;
+    row.querySelector(".badge")?.replaceWith(fileBadge(name));
+    copy.ariaLabel = `Copy a link to ${name}`;
+    rename.ariaLabel = `Rename ${name}`;
+    remove.ariaLabel = `Delete ${name}`;
+  }
+
+  function showFacts(): void {
+    const at = new Date(document.uploadedAt);
+    const when = element(
+      "time",
+      { dateTime: at.toISOString(), title: at.toLocaleString() },
+      timeText(document.uploadedAt),
+    );
+    line.classList.remove("problem");
+    line.replaceChildren(sizeText(document.size), " · ", when);
+  }
+
+  function say(text: string, isProblem = false): void {
+    line.classList.toggle("problem", isProblem);
+    line.textContent = text;
+  }
+
+  async function attempt(action: () => Promise<void>): Promise<void> {
+    try {
+      await action();
+    } catch (error) {
+      say(messageOf(error), true);
+    }
+  }
+
+  async function copyLink(): Promise<void> {
+    const { url, expiresAt } = await api.linkToDocument(document.id);
+    await navigator.clipboard.writeText(url);
+    say(`Link copied. Whoever has it can open this until ${timeText(expiresAt)}.`);
+  }
+
+  async function askAndRemove(): Promise<void> {
+    if (!(await confirmDialog(`Delete “${name}”?`, "It is gone for good then.", "Delete"))) return;
+    await api.deleteDocument(document.id);
+    const next = row.nextElementSibling ?? row.previousElementSibling;
+    row.remove();
+    onRemoved();
+    next?.querySelector("a")?.focus();
+  }
+
+  /** The name becomes a field, and the buttons beside it become the two ways out. */
+  function startRenaming(): void {
+    const input = element("input", { value: name, ariaLabel: "New name", maxLength: limits.documentNameLength });
+    const form = element("form", { className: "rename" }, input);
+    const stop = () => {
+      title.replaceChildren(link);
+      actions.replaceChildren(copy, rename, remove);
+      showFacts();
+      rename.focus();
+    };
+    form.onsubmit = (event) => {
+      event.preventDefault();
+      void attempt(async () => {
+        if (input.value !== name) ({ name } = await api.renameDocument(document.id, input.value));
+        showName();
+        stop();
+      });
+    };
+    input.onkeydown = ({ key }) => {
+      if (key === "Escape") stop();
+    };
+    title.replaceChildren(form);
+    actions.replaceChildren(
+      element("button", { type: "button", className: "quiet", onclick: () => form.requestSubmit() }, "Save"),
+      element("button", { type: "button", className: "quiet", onclick: stop }, "Cancel"),
+    );
+    input.focus();
+    // The part before the ending is what people change.
+    input.setSelectionRange(0, name.lastIndexOf(".") > 0 ? name.lastIndexOf(".") : name.length);
+  }
+}
+
+/** The ending of a file's name, as a small sign before it. */
+export function fileBadge(name: string): HTMLElement {
+  const ending = /\.(\w{1,4})$/.exec(name)?.[1] ?? "file";
+  return element("span", { className: "badge", ariaHidden: "true" }, ending.toLowerCase());
+}

@@ -1,0 +1,20 @@
+/** What wrangler.jsonc and `wrangler secret put` give to the Worker. */
+export interface Env {
+  DB: D1Database;
+  SESSIONS: KVNamespace;
+  UPLOADS: R2Bucket;
+  JWT_SECRET: string;
+  ENVIRONMENT: string;
+  SIGN_UP: "open" | "closed";
+}
+
+export interface User {
+  id: string;
+  email: string;
+}
+
+/** What Hono passes along: `user` is there behind `requireUser`. */
+export interface App {
+  Bindings: Env;
+  Variables: { user: User };
+}

@@ -1,0 +1,49 @@
+import type { Context } from "hono";
+import { HTTPException } from "hono/http-exception";
+import type { ContentfulStatusCode } from "hono/utils/http-status";
+import type { ErrorBody } from "../shared/api.ts";
+
+/** Something that the caller can understand and act on. Everything else that is thrown is a fault of ours. */
+class ApiError extends Error {
+  readonly status: ContentfulStatusCode;
+  readonly code: string;
+  readonly field: string | undefined;
+
+  constructor(status: ContentfulStatusCode, code: string, message: string, field?: string) {
+    super(message);
+    this.status = status;
+    this.code = code;
+    this.field = field;
+  }
+}
+
+export const errors = {
+  invalid: (field: string, message: string) => new ApiError(400, "invalid", message, field),
+  badRequest: (message: string) => new ApiError(400, "bad_request", message),
+  signedOut: () => new ApiError(401, "signed_out", "Please sign in."),
+  wrongPassword: () => new ApiError(401, "wrong_password", "This email and password do not belong together."),
+  signUpClosed: () => new ApiError(403, "sign_up_closed", "New accounts are not open at the moment."),
+  notFound: (message: string) => new ApiError(404, "not_found", message),
+  emailTaken: () => new ApiError(409, "email_taken", "There is an account with this email already.", "email"),
+  noteChanged: () => new ApiError(409, "note_changed", "This note was changed in another window."),
+  full: (message: string) => new ApiError(409, "full", message),
+  lengthRequired: () => new ApiError(411, "length_required", "A request has to say how long it is."),
+  tooLarge: (message: string) => new ApiError(413, "too_large", message),
+  rangeNotSatisfiable: () => new ApiError(416, "range_not_satisfiable", "The file has no such part."),
+  tooManyAttempts: () => new ApiError(429, "too_many_attempts", "Too many attempts. Please wait a quarter of an hour."),
+};
+
+/** Every error leaves as the same small JSON object. */
+export function answerError(error: Error, c: Context): Response {
+  if (error instanceof ApiError) {
+    const { status, code, message, field } = error;
+    return c.json<ErrorBody>({ error: { code, message, field } }, status);
+  }
+  if (error instanceof HTTPException) {
+    const message = error.message || "This request did not come from a page of this site.";
+    return c.json<ErrorBody>({ error: { code: "refused", message } }, error.status);
+  }
+  console.error(error);
+  const message = "Something went wrong on our side. Please try again.";
+  return c.json<ErrorBody>({ error: { code: "internal", message } }, 500);
+}

@@ -1,0 +1,36 @@
+import { open, mkdir, rename } from "node:fs/promises";
+import { dirname } from "node:path";
+
+/** Makes the names in `folder` durable: a file that was created or renamed there survives power loss only after this. */
+export async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, "r");
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Writes `bytes` to a new file at `path` and waits until they are on the disk. Its name is durable after `syncFolder`. */
+export async function writeDurably(path: string, bytes: Uint8Array | string, mode = 0o600): Promise<void> {
+  const handle = await open(path, "wx", mode);
+  try {
+    await handle.writeFile(bytes);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Puts `bytes` at `path` so that at any moment, power loss included, either the old content is there or the new one. */
+export async function replaceDurably(path: string, bytes: Uint8Array | string, mode = 0o600): Promise<void> {
+  const temporary = `${path}.${process.pid}.${Date.now()}.tmp`;
+  await writeDurably(temporary, bytes, mode);
+  await rename(temporary, path);
+  await syncFolder(dirname(path));
+}
+
+/** Makes `folder` and what is missing above it; only its owner may enter. */
+export async function privateFolder(folder: string): Promise<void> {
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+}

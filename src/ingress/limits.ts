@@ -1,0 +1,57 @@
+/** Every maximum and every wait of the ingress. Tests pass smaller ones. */
+export const limits = {
+  /** Bytes of a request or response head, https://developers.cloudflare.com/workers/platform/limits/#request-and-response-limits */
+  headBytes: 128 * 1024,
+  /** Bytes of a request target, same page. */
+  urlBytes: 16 * 1024,
+  headerFields: 200,
+  methodBytes: 32,
+  /** Bytes of a request body to the console: one whole object can be uploaded through the API, R2's largest single put. */
+  consoleBodyBytes: 5 * 1024 ** 3,
+  /** Bytes of a body that are remembered until the first byte of the answer, so that the request can be sent once more. */
+  replayBytes: 64 * 1024,
+  /** Bytes of further requests that a client may send before the current one is answered. */
+  pipelinedBytes: 64 * 1024,
+
+  /** From the first byte of a head (or from the connection's start) to its blank line. workerd's own is 15 s too. */
+  headMs: 15_000,
+  /** Between two pieces of a request body. */
+  bodyIdleMs: 30_000,
+  /** A connection without a request. Longer than the 2 min for which Caddy keeps connections, so that it never meets our end. */
+  keepAliveMs: 130_000,
+  /** A client that takes none of its answer. */
+  stalledReaderMs: 30_000,
+  /** Between a whole request and the first byte of its answer. Workers may think for long; a setting. */
+  firstByteMs: 3_600_000,
+  /** After our last byte to a client that may still be sending: closing at once would make its kernel drop our answer. */
+  lingerMs: 2_000,
+  /** TCP keep-alive probes begin; a peer that vanished from a silent stream is noticed by them. */
+  probeMs: 60_000,
+
+  /** How long a request waits for a process that is (re)starting. */
+  holdMs: 5_000,
+  /** How often it looks for one. */
+  holdEveryMs: 25,
+  /** Requests that wait so at once. */
+  heldRequests: 2_000,
+
+  /** Client connections in all, and from one address that is not loopback. */
+  connections: 20_000,
+  connectionsPerAddress: 1_000,
+  /** Kept connections to one process. */
+  idleUpstreams: 256,
+  /** workerd ends an idle connection after 15 s (measured); ours must end first. */
+  idleUpstreamMs: 10_000,
+
+  /** Passes of one request through Workers, https://developers.cloudflare.com/workers/observability/errors/#loop-limit */
+  loops: 16,
+  /** Requests under way from one Worker to others. A loop that hides from `CDN-Loop` ends here. */
+  platformRequests: 1_024,
+
+  /** Bytes of a routing table as JSON. */
+  tableBytes: 64 * 1024 * 1024,
+  /** How often deadlines are looked at, and so how late they may be noticed. */
+  sweepMs: 500,
+};
+
+export type IngressLimits = typeof limits;

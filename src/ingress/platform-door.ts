@@ -1,0 +1,90 @@
+import { fieldOf, type RequestHead } from "#http/wire/head.ts";
+import { capabilityReader } from "#core/capability.ts";
+import { bindHeader } from "#core/binding-piece.ts";
+import { privateHeaders } from "#runtime/routes.ts";
+import { passesSoFar } from "#ingress/cf.ts";
+import { addressOf, asksForWebSocket, checkRequest, type Admission, type Door } from "#ingress/door.ts";
+import { pages, Refusal } from "#ingress/error-pages.ts";
+import { canonicalHead, serviceRules } from "#ingress/request-head.ts";
+import { senderLines, type HostDesk } from "#ingress/public-door.ts";
+
+/**
+ * The way out of one Worker to others: service bindings, told by their capability, and the platform's own public host names.
+ * Only that Worker's processes can reach its socket.
+ */
+export class PlatformDoor implements Door {
+  readonly #desk: HostDesk;
+  readonly #bound: (token: string | undefined, kind: string) => string | undefined;
+  #underWay = 0;
+
+  constructor(desk: HostDesk, workerId: string, capabilityKey: Buffer) {
+    this.#desk = desk;
+    this.#bound = capabilityReader(capabilityKey, workerId);
+  }
+
+  describePeer(): string {
+    return "";
+  }
+
+  admit(head: RequestHead): Admission {
+    const { limits } = this.#desk.premises;
+    checkRequest(head, limits);
+    // Each turn of a loop is a request under way, whatever it does to its headers.
+    if (this.#underWay >= limits.platformRequests) throw new Refusal(pages.loop());
+    const token = fieldOf(head.fields, bindHeader);
+    const admission = token === undefined ? this.#toHost(head) : this.#toService(head, token);
+    this.#underWay++;
+    return admission;
+  }
+
+  left(): void {
+    this.#underWay--;
+  }
+
+  #toService(head: RequestHead, token: string): Admission {
+    const { routing, requestBodyBytes } = this.#desk.premises;
+    const service = this.#bound(token, "service");
+    if (service === undefined) throw new Refusal(pages.notAllowed());
+    const destination = { kind: "service", name: service } as const;
+    if (!routing.routeOf(destination)) throw new Refusal(pages.noSuchService(scriptOf(service)));
+    if (head.framing.kind === "length" && head.framing.length > requestBodyBytes)
+      throw new Refusal(pages.bodyTooLarge(requestBodyBytes));
+    const address = addressOf(head, true);
+    const upgrade = asksForWebSocket(head);
+    // workerd wrote these two for the request that the caller made or passes on; the callee sees them as the caller did.
+    const text =
+      canonicalHead(head, { ...address, upgrade }, serviceRules) +
+      copied(head, privateHeaders.cf) +
+      copied(head, privateHeaders.proto);
+    return {
+      destination,
+      head: `${text}\r\n`,
+      bodyBytesMax: requestBodyBytes,
+      ray: fieldOf(head.fields, "cf-ray") ?? this.#desk.nextRay(),
+      toConsole: false,
+      dressed: false,
+      explains: false,
+      upgrade,
+    };
+  }
+
+  #toHost(head: RequestHead): Admission {
+    const { limits, edge, appDomain } = this.#desk.premises;
+    const pass = passesSoFar(fieldOf(head.fields, "cdn-loop")) + 1;
+    if (pass > limits.loops) throw new Refusal(pages.loop());
+    const said = addressOf(head, true).scheme ?? fieldOf(head.fields, privateHeaders.proto);
+    const scheme = said === "http" || said === "https" ? said : edge.scheme;
+    const lines = `${senderLines({ ...edge, scheme }, undefined, pass)}cf-worker: ${appDomain}\r\n`;
+    return this.#desk.admit(head, { lines, hostless: true });
+  }
+}
+
+function copied(head: RequestHead, name: string): string {
+  const value = fieldOf(head.fields, name);
+  return value === undefined ? "" : `${name}: ${value}\r\n`;
+}
+
+/** `<account id>/<script name>` → the script's name. */
+function scriptOf(service: string): string {
+  return service.slice(service.indexOf("/") + 1);
+}

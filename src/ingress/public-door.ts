@@ -1,0 +1,104 @@
+import { fieldOf, WireError, type RequestHead } from "#http/wire/head.ts";
+import { privateHeaders } from "#runtime/routes.ts";
+import { cfBlobs, clientLines, loopLine, raySource, type Edge } from "#ingress/cf.ts";
+import { addressOf, asksForWebSocket, checkRequest, type Admission, type Door } from "#ingress/door.ts";
+import { pages, Refusal } from "#ingress/error-pages.ts";
+import type { IngressLimits } from "#ingress/limits.ts";
+import { canonicalHead, consoleRules, publicRules } from "#ingress/request-head.ts";
+import { hostReader, type Host } from "#ingress/route-match.ts";
+import type { Routing } from "#ingress/routing.ts";
+
+/** What the doors know about the installation. */
+export type Premises = {
+  edge: Edge;
+  consoleHost: string;
+  appDomain: string;
+  requestBodyBytes: number;
+  limits: IngressLimits;
+  routing: Routing;
+};
+
+/** How a request that is routed by its host is described, whoever sent it. */
+export type Sender = {
+  /** Lines about the sender, loop count and scheme. */
+  lines: string;
+  /** The target may stand without `Host`. */
+  hostless: boolean;
+};
+
+/** Reads requests that are for a public host name, and describes them to the console or a Worker. */
+export class HostDesk {
+  readonly premises: Premises;
+  readonly #readHost = hostReader();
+  readonly #nextRay: () => string;
+  readonly #cfBlob: (minor: number, acceptEncoding: string | undefined) => string;
+
+  constructor(premises: Premises) {
+    this.premises = premises;
+    this.#nextRay = raySource(premises.edge.colo);
+    this.#cfBlob = cfBlobs(premises.edge.colo);
+  }
+
+  nextRay(): string {
+    return this.#nextRay();
+  }
+
+  admit(head: RequestHead, sender: Sender): Admission {
+    const { routing, limits, requestBodyBytes } = this.premises;
+    const { target, host } = addressOf(head, sender.hostless);
+    const name = this.#readHost(host);
+    if (!name) throw new WireError(400, "the Host header is not a host name");
+    const destination = { kind: "host", name: name.name } as const;
+    const route = routing.routeOf(destination);
+    if (!route) throw new Refusal(this.#nothingAt(name));
+    const bodyBytesMax = route === "console" ? limits.consoleBodyBytes : requestBodyBytes;
+    if (head.framing.kind === "length" && head.framing.length > bodyBytesMax)
+      throw new Refusal(pages.bodyTooLarge(bodyBytesMax));
+    const upgrade = asksForWebSocket(head);
+    const ray = this.#nextRay();
+    const request = { target, host, upgrade };
+    if (route === "console") {
+      const text = `${canonicalHead(head, request, consoleRules)}${sender.lines}cf-ray: ${ray}\r\n\r\n`;
+      return { destination, head: text, bodyBytesMax, ray, toConsole: true, dressed: true, explains: false, upgrade };
+    }
+    if (target.startsWith("/cdn-cgi/")) throw new Refusal(pages.noSuchPath());
+    const blob = this.#cfBlob(head.minor, fieldOf(head.fields, "accept-encoding"));
+    const text =
+      `${canonicalHead(head, request, publicRules)}${sender.lines}` +
+      `cf-ray: ${ray}\r\n${privateHeaders.cf}: ${blob}\r\n\r\n`;
+    return { destination, head: text, bodyBytesMax, ray, toConsole: false, dressed: true, explains: true, upgrade };
+  }
+
+  #nothingAt(host: Host) {
+    const { edge, appDomain, consoleHost } = this.premises;
+    return pages.noSuchHost(host.name, {
+      worker: `${edge.scheme}://<worker>.${appDomain}${host.port}`,
+      console: `${edge.scheme}://${consoleHost}${host.port}`,
+    });
+  }
+}
+
+/** Lines that every request routed by host gets besides the sender's. */
+export function senderLines(edge: Edge, address: string | undefined, pass: number): string {
+  return `${clientLines(edge, address)}${loopLine(pass)}${privateHeaders.proto}: ${edge.scheme}\r\n`;
+}
+
+/** The public port: anyone may come, and nothing that they say about themselves is believed. */
+export class PublicDoor implements Door {
+  readonly #desk: HostDesk;
+
+  constructor(desk: HostDesk) {
+    this.#desk = desk;
+  }
+
+  describePeer(address: string | undefined): string {
+    return senderLines(this.#desk.premises.edge, address ?? "0.0.0.0", 1);
+  }
+
+  admit(head: RequestHead, peerLines: string): Admission {
+    checkRequest(head, this.#desk.premises.limits);
+    return this.#desk.admit(head, { lines: peerLines, hostless: false });
+  }
+
+  left(): void {}
+}

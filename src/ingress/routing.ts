@@ -1,0 +1,133 @@
+import type { Route, RoutingTable, Target } from "#runtime/routes.ts";
+import type { CoarseClock } from "#ingress/clock.ts";
+import type { IngressLimits } from "#ingress/limits.ts";
+import { chooseVersion } from "#ingress/route-match.ts";
+import { Backend } from "#ingress/upstream.ts";
+
+/** Whom a request is for. Looked up anew for each attempt, so that one that waits finds a newer table. */
+export type Destination = { kind: "host"; name: string } | { kind: "service"; name: string };
+
+/** Who answers just now. `starting`: a process that is expected but not there yet. */
+export type Picked = Backend | "nobody" | "down" | "starting";
+
+type PreparedTarget = { target: Target; backends: readonly Backend[] };
+type PreparedVersion = PreparedTarget & { versionId: string; weight: number };
+type PreparedRoute = { script: string; versions: readonly PreparedVersion[] } | "console";
+
+/** The routing table in force, resolved to connections, and what is open on each of them. */
+export class Routing {
+  readonly console: Backend;
+  readonly #consoleHost: string;
+  readonly #limits: IngressLimits;
+  readonly #clock: CoarseClock;
+  readonly #backends = new Map<string, Backend>();
+  readonly #listeners = new Set<() => void>();
+  #generation = 0;
+  #hosts = new Map<string, PreparedRoute>();
+  #services = new Map<string, PreparedRoute>();
+  #workers = new Map<string, string>();
+
+  constructor(options: { consoleHost: string; consoleSocket: string; limits: IngressLimits; clock: CoarseClock }) {
+    this.#consoleHost = options.consoleHost;
+    this.#limits = options.limits;
+    this.#clock = options.clock;
+    this.console = new Backend(options.consoleSocket, options.limits, options.clock);
+    this.#hosts.set(options.consoleHost, "console");
+  }
+
+  get generation(): number {
+    return this.#generation;
+  }
+
+  /** Ids of the Workers that the table names, with their script names. */
+  get workers(): ReadonlyMap<string, string> {
+    return this.#workers;
+  }
+
+  /** Puts `table` in force: every request that is not yet on its way goes by it. */
+  install(table: RoutingTable): void {
+    const targets = new Map<string, PreparedTarget>();
+    const used = new Set<Backend>();
+    for (const [id, target] of Object.entries(table.targets)) {
+      const backends = target.sockets.map((path) => this.#backendAt(path, id));
+      for (const backend of backends) used.add(backend);
+      targets.set(id, { target, backends });
+    }
+    const prepare = (routes: Record<string, Route>) =>
+      new Map(Object.entries(routes).map(([name, route]) => [name, prepareRoute(route, targets)]));
+    this.#hosts = prepare(table.hosts);
+    // Whatever a table says: without the console nobody could mend it.
+    this.#hosts.set(this.#consoleHost, "console");
+    this.#services = prepare(table.services);
+    this.#workers = new Map(Object.values(table.targets).map(({ workerId, script }) => [workerId, script]));
+    this.#generation = table.generation;
+    this.#retireUnused(used);
+    for (const listener of this.#listeners) listener();
+  }
+
+  /** Calls `listener` after each new table. */
+  onInstall(listener: () => void): void {
+    this.#listeners.add(listener);
+  }
+
+  routeOf(destination: Destination): PreparedRoute | undefined {
+    return (destination.kind === "host" ? this.#hosts : this.#services).get(destination.name);
+  }
+
+  /** The process that is to answer. Among those of a version, the one with the least under way. */
+  pick(destination: Destination, fields: readonly string[]): Picked {
+    const route = this.routeOf(destination);
+    if (route === undefined) return "nobody";
+    if (route === "console") return this.console;
+    const version = chooseVersion(route.versions, route.script, fields, Math.random);
+    if (!version) return "nobody";
+    const best = leastBusy(version.backends);
+    if (best) return best;
+    return version.target.down === undefined ? "starting" : "down";
+  }
+
+  /** Everything that requests go to or still are on. */
+  backends(): Backend[] {
+    return [this.console, ...this.#backends.values()];
+  }
+
+  sweep(now: number): void {
+    for (const backend of this.backends()) backend.sweep(now);
+    for (const [path, backend] of this.#backends)
+      if (backend.retired && backend.open === 0) this.#backends.delete(path);
+  }
+
+  #backendAt(path: string, target: string): Backend {
+    let backend = this.#backends.get(path);
+    if (!backend) {
+      backend = new Backend(path, this.#limits, this.#clock);
+      this.#backends.set(path, backend);
+    }
+    backend.target = target;
+    backend.retired = false;
+    return backend;
+  }
+
+  #retireUnused(used: ReadonlySet<Backend>): void {
+    for (const [path, backend] of this.#backends) {
+      if (used.has(backend)) continue;
+      backend.retire();
+      if (backend.open === 0) this.#backends.delete(path);
+    }
+  }
+}
+
+function prepareRoute(route: Route, targets: ReadonlyMap<string, PreparedTarget>): PreparedRoute {
+  if (route.kind === "console") return "console";
+  const versions = route.versions.flatMap(({ target: id, weight }) => {
+    const prepared = targets.get(id);
+    return prepared ? [{ versionId: prepared.target.versionId, weight, ...prepared }] : [];
+  });
+  return { script: route.script, versions: versions.toSorted((a, b) => (a.versionId < b.versionId ? -1 : 1)) };
+}
+
+function leastBusy(backends: readonly Backend[]): Backend | undefined {
+  let best: Backend | undefined;
+  for (const backend of backends) if (!best || backend.open < best.open) best = backend;
+  return best;
+}

@@ -1,0 +1,209 @@
+import { pollUntil, DeadlineError } from "#core/deadline.ts";
+import { createLogger } from "#core/log.ts";
+import type { WireServer } from "#http/wire/server.ts";
+import type { RoutingTable } from "#runtime/routes.ts";
+import { createAdmin } from "#ingress/admin.ts";
+import { dateSource } from "#ingress/cf.ts";
+import type { Works } from "#ingress/client.ts";
+import { CoarseClock } from "#ingress/clock.ts";
+import { Connections } from "#ingress/connections.ts";
+import { limits as defaultLimits, type IngressLimits } from "#ingress/limits.ts";
+import { listenPublic, type Listener } from "#ingress/listeners.ts";
+import { PlatformSockets } from "#ingress/platform-sockets.ts";
+import { HostDesk, PublicDoor } from "#ingress/public-door.ts";
+import { reportOpen, type DrainReport, type OpenReport } from "#ingress/reports.ts";
+import { Routing } from "#ingress/routing.ts";
+import { TableKeeper } from "#ingress/table.ts";
+import { WaitingRoom } from "#ingress/waiting-room.ts";
+
+const log = createLogger("ingress");
+
+export type IngressOptions = {
+  /** Address to listen on; `localhost` means both loopback addresses. */
+  host: string;
+  /** 0 takes a free one. */
+  port: number;
+  consoleHost: string;
+  /** Workers answer at `<worker>.<appDomain>`. */
+  appDomain: string;
+  /** `https` behind a proxy that ends TLS. */
+  publicScheme: "http" | "https";
+  colo: string;
+  requestBodyBytes: number;
+  /** How long requests may go on once the ingress is told to stop. */
+  drainMs: number;
+  /** How long a Worker may think before its first byte; the default is `limits.firstByteMs`. */
+  firstByteMs?: number;
+  /** Key of the capabilities that service bindings carry. */
+  capabilityKey: Buffer;
+  paths: {
+    /** File of the last good routing table. */
+    routes: string;
+    /** Unix sockets: the supervisor's, the console's, and each Worker's. */
+    admin: string;
+    console: string;
+    platform: (workerId: string) => string;
+  };
+  limits?: Partial<IngressLimits>;
+};
+
+/** A running front door. */
+export interface Ingress extends AsyncDisposable {
+  readonly port: number;
+  /** Puts a table in force and on disk; false when `supervisor` has sent a newer one before. */
+  putTable(supervisor: string, table: RoutingTable): Promise<boolean>;
+  /** Opens a Worker's way to other Workers, when it must exist before the table names the Worker. */
+  listenForWorker(workerId: string, path: string): Promise<void>;
+  /** What is under way, in all or on one process's socket. */
+  open(socket?: string): OpenReport;
+  /** Accepts nothing more, lets what is open end, cuts off what has not ended after `drainMs`, and closes. */
+  drain(): Promise<DrainReport>;
+  /** Closes at once. */
+  close(): Promise<void>;
+}
+
+/** Starts the front door. Resolves when it serves: from the last good table, until the supervisor sends one. */
+export async function startIngress(options: IngressOptions): Promise<Ingress> {
+  const server = new IngressServer(options);
+  try {
+    await server.start();
+  } catch (error) {
+    await server.close();
+    throw error;
+  }
+  return server;
+}
+
+class IngressServer implements Ingress {
+  readonly #options: IngressOptions;
+  readonly #works: Works;
+  readonly #routing: Routing;
+  readonly #desk: HostDesk;
+  readonly #clients: Connections;
+  /** Connections of Workers' processes to their platform sockets. */
+  readonly #workers: Connections;
+  readonly #platform: PlatformSockets;
+  readonly #tables: TableKeeper;
+  readonly #admin: WireServer;
+  #listener: (Listener & { port: number }) | undefined;
+  #sweeper: NodeJS.Timeout | undefined;
+  #draining: Promise<DrainReport> | undefined;
+
+  constructor(options: IngressOptions) {
+    this.#options = options;
+    this.#works = makeWorks(options);
+    const { routing, limits } = this.#works;
+    this.#routing = routing;
+    const { consoleHost, appDomain, requestBodyBytes, capabilityKey, paths } = options;
+    const edge = { colo: options.colo, scheme: options.publicScheme };
+    this.#desk = new HostDesk({ edge, consoleHost, appDomain, requestBodyBytes, limits, routing });
+    const newRay = () => this.#desk.nextRay();
+    this.#clients = new Connections(this.#works, newRay);
+    this.#workers = new Connections(this.#works, newRay);
+    this.#platform = new PlatformSockets({
+      desk: this.#desk,
+      connections: this.#workers,
+      capabilityKey,
+      pathOf: paths.platform,
+    });
+    this.#tables = new TableKeeper(routing, paths.routes, () => this.#platform.listenFor(routing.workers.keys()));
+    this.#admin = createAdmin({
+      offerTable: (signed) => this.#tables.offer(signed),
+      generation: () => routing.generation,
+      open: (socket) => this.open(socket),
+      port: () => this.port,
+      listenForWorker: (workerId) => this.#platform.listenForWorker(workerId, paths.platform(workerId)),
+      drain: () => this.drain(),
+      tableBytes: limits.tableBytes,
+    });
+  }
+
+  async start(): Promise<void> {
+    const { host, port, paths } = this.#options;
+    await this.#tables.load();
+    const door = new PublicDoor(this.#desk);
+    this.#sweeper = setInterval(() => this.#sweep(), this.#works.limits.sweepMs);
+    this.#listener = await listenPublic(host, port, (socket) => this.#clients.accept(socket, door));
+    await this.#admin.listen(paths.admin);
+    log.info("serving", { port: this.port, generation: this.#routing.generation });
+  }
+
+  get port(): number {
+    return this.#listener?.port ?? 0;
+  }
+
+  async putTable(supervisor: string, table: RoutingTable): Promise<boolean> {
+    return (await this.#tables.offer({ supervisor, table })) === "accepted";
+  }
+
+  async listenForWorker(workerId: string, path: string): Promise<void> {
+    await this.#platform.listenForWorker(workerId, path);
+  }
+
+  open(socket?: string): OpenReport {
+    const backends = this.#routing.backends().filter(({ path }) => socket === undefined || path === socket);
+    return reportOpen(backends, { connections: this.#clients.size, waiting: this.#works.waiting.size });
+  }
+
+  async drain(): Promise<DrainReport> {
+    this.#draining ??= this.#drainOnce();
+    return await this.#draining;
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.#sweeper);
+    this.#works.waiting.close();
+    this.#listener?.stop();
+    const stopped = Promise.all([this.#platform.close(), this.#admin.close()]);
+    this.#clients.destroy();
+    this.#workers.destroy();
+    for (const backend of this.#routing.backends()) backend.closeIdle();
+    await stopped;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  #sweep(): void {
+    const now = this.#works.clock.tick();
+    this.#clients.sweep(now);
+    this.#workers.sweep(now);
+    this.#routing.sweep(now);
+  }
+
+  async #drainOnce(): Promise<DrainReport> {
+    this.#works.stopping = true;
+    this.#listener?.stop();
+    // Workers' own connections stay: a request that is finishing may still need to call another Worker.
+    this.#clients.stop();
+    const everyMs = 20;
+    try {
+      await pollUntil(
+        { ms: this.#options.drainMs, everyMs, what: "what is open" },
+        () => this.#clients.size === 0 || undefined,
+      );
+    } catch (error) {
+      if (!(error instanceof DeadlineError)) throw error;
+    }
+    const left = this.open();
+    this.#clients.destroy();
+    return { cutRequests: left.requests + left.waiting, cutWebSockets: left.webSockets };
+  }
+}
+
+function makeWorks(options: IngressOptions): Works {
+  const limits: IngressLimits = { ...defaultLimits, ...options.limits };
+  const clock = new CoarseClock();
+  const { consoleHost, paths } = options;
+  const routing = new Routing({ consoleHost, consoleSocket: paths.console, limits, clock });
+  return {
+    routing,
+    waiting: new WaitingRoom(limits, routing),
+    limits,
+    clock,
+    firstByteMs: options.firstByteMs ?? limits.firstByteMs,
+    date: dateSource(),
+    stopping: false,
+  };
+}

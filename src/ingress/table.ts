@@ -1,0 +1,54 @@
+import { createLogger } from "#core/log.ts";
+import type { Routing } from "#ingress/routing.ts";
+import { loadTable, saveTable, type SignedTable } from "#ingress/table-file.ts";
+
+const log = createLogger("ingress.table");
+
+/** What became of an offered table. `stale`: the same supervisor has sent a newer one. */
+export type Acceptance = "accepted" | "stale";
+
+/** Decides about tables: which one is in force, and that the one in force is on disk. */
+export class TableKeeper {
+  readonly #routing: Routing;
+  readonly #path: string;
+  #current: { supervisor: string; generation: number } | undefined;
+  #last: Promise<unknown> = Promise.resolve();
+  readonly #beforeAnswer: () => Promise<void>;
+
+  /** `beforeAnswer`: what else must have happened before a table counts as accepted. */
+  constructor(routing: Routing, path: string, beforeAnswer: () => Promise<void>) {
+    this.#routing = routing;
+    this.#path = path;
+    this.#beforeAnswer = beforeAnswer;
+  }
+
+  /** Puts the last good table in force, if there is one. */
+  async load(): Promise<void> {
+    const signed = await loadTable(this.#path);
+    if (!signed) return;
+    this.#install(signed);
+    await this.#beforeAnswer();
+    log.info("serving from the last good routing table", { generation: signed.table.generation });
+  }
+
+  /** Resolves when `signed` is in force and on disk, or refused. One at a time, in the order of the calls. */
+  async offer(signed: SignedTable): Promise<Acceptance> {
+    const turn = this.#last.then(() => this.#accept(signed));
+    this.#last = turn.catch(() => {});
+    return await turn;
+  }
+
+  async #accept(signed: SignedTable): Promise<Acceptance> {
+    const current = this.#current;
+    if (current?.supervisor === signed.supervisor && signed.table.generation < current.generation) return "stale";
+    await saveTable(this.#path, signed);
+    this.#install(signed);
+    await this.#beforeAnswer();
+    return "accepted";
+  }
+
+  #install(signed: SignedTable): void {
+    this.#current = { supervisor: signed.supervisor, generation: signed.table.generation };
+    this.#routing.install(signed.table);
+  }
+}

@@ -1,0 +1,273 @@
+import { DurableObject } from "cloudflare:workers";
+import { Bookmarks } from "#products/d1/bookmarks.ts";
+import { Calls, type Call } from "#products/d1/calls.ts";
+import { Engine, withTime, type Run } from "#products/d1/engine.ts";
+import { grantReader } from "#products/d1/grants.ts";
+import {
+  bookmarkHeader,
+  capabilityKinds,
+  hostPaths,
+  hostStatus,
+  namespaceKey,
+  type Failure,
+  type Imported,
+  type Query,
+} from "#products/d1/host-protocol.ts";
+import { Importer, type IngestSql } from "#products/d1/importer.ts";
+import { limits } from "#products/d1/limits.ts";
+
+/**
+ * A d1 host: many databases, each the SQLite file of one object, behind one socket. The capability in `x-bind` says which
+ * database a request may use, so that user code cannot choose. Runs in a trusted process without a network.
+ */
+type Env = {
+  DATABASE: DurableObjectNamespace<Database>;
+  /** The files of the objects, to tell which databases exist and to remove one. */
+  FILES: Fetcher;
+  /** Hexadecimal. */
+  CAPABILITY_KEY: string;
+  SERVED: { served_by: string; served_by_region: string; served_by_colo: string };
+};
+
+const calls = new Calls();
+
+/** What a request to an object begins with; the database's id follows. */
+const objectUrl = "http://d1/";
+
+/** One database. It is opened when first asked for, and closed by workerd after some seconds without requests. */
+export class Database extends DurableObject<Env> {
+  readonly #engine: Engine;
+  #bookmarks: Bookmarks | undefined;
+
+  constructor(ctx: DurableObjectState, env: Env) {
+    super(ctx, env);
+    this.#engine = new Engine(ctx.storage, env.SERVED);
+  }
+
+  /** GET wakes it for the calls that wait; POST imports the body. The path is the database's id. */
+  override async fetch(request: Request): Promise<Response> {
+    const database = request.url.slice(objectUrl.length);
+    this.#bookmarks ??= new Bookmarks(database, Date.now());
+    if (request.method === "POST") return this.#import(request.body, this.#bookmarks);
+    calls.runWaiting(database, this.#engine, this.#bookmarks, Date.now());
+    return new Response(null, { status: 204 });
+  }
+
+  /** Makes the file durable: opening it writes nothing that is synced, a commit does. */
+  create(): void {
+    this.ctx.storage.transactionSync(() => {
+      this.ctx.storage.sql.exec("CREATE TABLE created (at)");
+      this.ctx.storage.sql.exec("DROP TABLE created");
+    });
+  }
+
+  sizes() {
+    return this.#engine.sizes();
+  }
+
+  /** Ends the object and with it all that it was doing; whoever waits for it is told. */
+  close(): void {
+    this.ctx.abort("The database was deleted.");
+  }
+
+  async #import(body: ReadableStream<Uint8Array> | null, bookmarks: Bookmarks): Promise<Response> {
+    const { sql } = this.ctx.storage;
+    if (!canIngest(sql)) throw new Error("this workerd cannot import");
+    const began = Date.now();
+    const before = this.#engine.count();
+    const importer = new Importer(sql);
+    const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: false });
+    try {
+      // Other calls wait meanwhile. workerd ends a transaction that takes longer than 30 seconds, with nothing changed.
+      await this.ctx.storage.transaction(async () => {
+        for await (const bytes of body ?? []) importer.write(decoder.decode(bytes, { stream: true }));
+        importer.write(decoder.decode());
+        importer.end();
+      });
+    } catch (error) {
+      this.#engine.forgetCounters();
+      return failure(hostStatus.refused, messageOf(error));
+    }
+    bookmarks.advance(Date.now());
+    const duration = Date.now() - began;
+    const meta = {
+      ...this.env.SERVED,
+      ...this.#engine.since(before),
+      rows_read: importer.rowsRead,
+      rows_written: importer.rowsWritten,
+      duration,
+      timings: { sql_duration_ms: duration },
+    };
+    return Response.json({ statements: importer.statements, bookmark: bookmarks.current, meta } satisfies Imported);
+  }
+}
+
+/** `ingest` is there with the flag `experimental` only, and not in the types. */
+function canIngest(sql: object): sql is IngestSql {
+  return "ingest" in sql && typeof sql.ingest === "function";
+}
+
+let readGrant: ReturnType<typeof grantReader> | undefined;
+
+export default {
+  async fetch(request: Request, env: Env): Promise<Response> {
+    const { path, query: parameters } = targetOf(request.url);
+    if (request.method === "GET" && path === hostPaths.health) return new Response("ok");
+    readGrant ??= grantReader(env.CAPABILITY_KEY);
+    const grant = await readGrant(request.headers.get("x-bind") ?? "");
+    const admin = grant?.kind === capabilityKinds.admin;
+    if (!admin && grant?.kind !== capabilityKinds.use) return failure(hostStatus.forbidden, "Forbidden");
+    if (request.method === "POST") {
+      const format = parameters === "resultsFormat=ROWS_AND_COLUMNS" ? "columns" : "objects";
+      if (path === hostPaths.query || path === hostPaths.execute)
+        return runQueries(grant.database, request, env, { format, results: "last" });
+      if (admin && path === hostPaths.statements)
+        return runQueries(grant.database, request, env, { format, results: "each" });
+    }
+    const answer = admin ? await administer(`${request.method} ${path}`, grant.database, request, env) : undefined;
+    return answer ?? failure(404, "Not found");
+  },
+} satisfies ExportedHandler<Env>;
+
+/** `new URL` would do, but makes objects that live until a full collection: 5 % of the cost of a point select. */
+function targetOf(url: string): { path: string; query: string } {
+  const path = url.indexOf("/", "http://".length);
+  const query = url.indexOf("?", path);
+  return query < 0
+    ? { path: url.slice(path), query: "" }
+    : { path: url.slice(path, query), query: url.slice(query + 1) };
+}
+
+/** Runs the statements of a request, and measures how long that took: within the object workerd's clock stands still. */
+async function runQueries(database: string, request: Request, env: Env, how: Omit<Run, "queries">): Promise<Response> {
+  const place = await find(database, env);
+  if (!place) return noDatabase(database);
+  const queries = await readQueries(request);
+  if (!queries) return failure(hostStatus.refused, "The request is not a list of SQL statements, or is too large.");
+  // It may have been deleted while the request was read.
+  if (removed.has(database)) return noDatabase(database);
+  const began = Date.now();
+  let call: Call;
+  try {
+    call = calls.add(database, { ...how, queries }, began);
+  } catch (error) {
+    return failure(hostStatus.overloaded, messageOf(error));
+  }
+  try {
+    const stub = env.DATABASE.get(place.id);
+    // A second time only when the request of an earlier call was lost and the first one ran that call instead.
+    for (let attempt = 0; !call.outcome && attempt < 3; attempt++) await stub.fetch(objectUrl + database);
+  } catch (error) {
+    calls.drop(database, call);
+    // A statement that failed may be what ended the object (`OR ROLLBACK`, a full disk): its own error says more.
+    if (!call.outcome || !("error" in call.outcome)) return reset(error);
+  }
+  if (!call.outcome) return reset("a call was not run");
+  if ("error" in call.outcome) return failure(hostStatus.refused, call.outcome.error);
+  const { results, bookmark } = call.outcome;
+  const ms = (Date.now() - began) / results.length;
+  return new Response(`[${results.map((result) => withTime(result, ms)).join(",")}]`, {
+    headers: request.headers.has(bookmarkHeader) ? { [bookmarkHeader]: bookmark } : {},
+  });
+}
+
+async function readQueries(request: Request): Promise<Query[] | undefined> {
+  if (!(Number(request.headers.get("content-length")) <= limits.requestBytes)) return undefined;
+  try {
+    const body = JSON.parse(await request.text()) as Query | Query[];
+    const queries = Array.isArray(body) ? body : [body];
+    return queries.every((query) => typeof query?.sql === "string") ? queries : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** What only the control process may do; undefined when there is no such thing. */
+async function administer(route: string, database: string, request: Request, env: Env): Promise<Response | undefined> {
+  if (route === `PUT ${hostPaths.database}`) {
+    await env.DATABASE.get(env.DATABASE.idFromName(database)).create();
+    return Response.json({});
+  }
+  const place = await find(database, env);
+  if (route === `DELETE ${hostPaths.database}`) {
+    if (place) await remove(database, place, env);
+    return Response.json({});
+  }
+  if (!place) return noDatabase(database);
+  const stub = env.DATABASE.get(place.id);
+  if (route === `GET ${hostPaths.database}`) return Response.json(await stub.sizes());
+  if (route !== `POST ${hostPaths.import}`) return undefined;
+  try {
+    return await stub.fetch(objectUrl + database, { method: "POST", body: request.body });
+  } catch (error) {
+    return reset(error);
+  }
+}
+
+/** Where a database is. Making an id takes an HMAC, so it is kept. */
+type Place = { id: DurableObjectId };
+const found = new Map<string, Place>();
+/** Deleted since this process began; an id is never given twice. */
+const removed = new Set<string>();
+const idsRemembered = 100_000;
+
+/** The object of a database that exists. Asking an object that does not would make it. */
+async function find(database: string, env: Env): Promise<Place | undefined> {
+  const known = found.get(database);
+  if (known) return known;
+  const place = { id: env.DATABASE.idFromName(database) };
+  const file = await env.FILES.fetch(fileUrl(place, ""), { method: "HEAD" });
+  if (file.status !== 200 || removed.has(database)) return undefined;
+  if (found.size >= idsRemembered) found.clear();
+  found.set(database, place);
+  return place;
+}
+
+async function remove(database: string, place: Place, env: Env): Promise<void> {
+  if (removed.size >= idsRemembered) removed.clear();
+  removed.add(database);
+  found.delete(database);
+  try {
+    // The object ends while it answers, so its answer is an error.
+    await env.DATABASE.get(place.id)
+      .close()
+      .catch(() => {});
+    for (const suffix of ["", "-wal", "-shm"]) {
+      const { status } = await env.FILES.fetch(fileUrl(place, suffix), { method: "DELETE" });
+      if (status >= 400 && status !== 404) throw new Error(`a file of ${database} could not be removed: ${status}`);
+    }
+  } catch (error) {
+    removed.delete(database);
+    throw error;
+  }
+}
+
+function fileUrl({ id }: Place, suffix: string): string {
+  return `http://files/${namespaceKey}/${id.toString()}.sqlite${suffix}`;
+}
+
+function failure(status: number, error: string): Response {
+  return Response.json({ success: false, error } satisfies Failure, { status });
+}
+
+function noDatabase(database: string): Response {
+  return failure(hostStatus.noDatabase, `The database ${database} could not be found`);
+}
+
+/** The object ended before it answered. Texts of https://developers.cloudflare.com/d1/observability/debug-d1/. */
+function reset(error: unknown): Response {
+  const message = messageOf(error);
+  // oxlint-disable-next-line no-console -- workerd writes it to the host's log.
+  console.error(`a database was reset: ${message}`);
+  const timeout = message.includes("blockConcurrencyWhile");
+  return failure(
+    hostStatus.reset,
+    timeout
+      ? "D1 DB storage operation exceeded timeout which caused object to be reset."
+      : "Internal error in D1 DB storage caused object to be reset.",
+  );
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,68 @@
+import { transaction, type DatabaseSchema } from "#db/schema.ts";
+import { d1Errors } from "#products/d1/errors.ts";
+import { limits } from "#products/d1/limits.ts";
+import type { D1Database } from "#products/d1/schema.ts";
+
+export const createDatabase = transaction("d1.create", (db, database: D1Database): void => {
+  const { accountId, name } = database;
+  if (db.prepare("SELECT 1 FROM d1_databases WHERE account_id = ? AND name = ?").get(accountId, name))
+    throw d1Errors.nameTaken(name);
+  const count = db.prepare("SELECT count(*) AS n FROM d1_databases WHERE account_id = ?").get(accountId)?.["n"];
+  if (Number(count) >= limits.databases) throw d1Errors.tooMany(limits.databases);
+  db.prepare(
+    `INSERT INTO d1_databases (id, account_id, name, created_on, host, owner, epoch, driver, location_hint, jurisdiction)
+     VALUES (?, ?, ?, ?, ?, 'local', 1, 'workerd', ?, ?)`,
+  ).run(database.id, accountId, name, database.createdOn, database.host, database.locationHint, database.jurisdiction);
+  db.prepare("DELETE FROM d1_removals WHERE id = ?").run(database.id);
+});
+
+/** The row goes at once and the files after it: what is left behind by a crash is found in `d1_removals`. */
+export const deleteDatabase = transaction(
+  "d1.delete",
+  (db, { accountId, id, now }: { accountId: string; id: string; now: number }): void => {
+    const row = db
+      .prepare("DELETE FROM d1_databases WHERE account_id = ? AND id = ? RETURNING host")
+      .get(accountId, id);
+    if (!row) throw d1Errors.notFound(id);
+    noteRemoval.run(db, { id, host: Number(row["host"]), now });
+  },
+);
+
+/** Says that a database may have files though it has no row: before it is made, and after it was deleted. */
+export const noteRemoval = transaction(
+  "d1.note-removal",
+  (db, { id, host, now }: { id: string; host: number; now: number }): void => {
+    db.prepare("INSERT OR REPLACE INTO d1_removals (id, host, noted_at) VALUES (?, ?, ?)").run(id, host, now);
+  },
+);
+
+export const forgetRemoval = transaction("d1.forget-removal", (db, { id }: { id: string }): void => {
+  db.prepare("DELETE FROM d1_removals WHERE id = ?").run(id);
+});
+
+export const d1Schema: DatabaseSchema = {
+  product: "d1",
+  migrations: [
+    // No foreign key to the accounts: a row must not go without the files that it stands for.
+    `CREATE TABLE d1_databases (
+       id TEXT PRIMARY KEY,
+       account_id TEXT NOT NULL,
+       name TEXT NOT NULL,
+       created_on TEXT NOT NULL,
+       host INTEGER NOT NULL,
+       owner TEXT NOT NULL,
+       epoch INTEGER NOT NULL,
+       driver TEXT NOT NULL,
+       location_hint TEXT,
+       jurisdiction TEXT,
+       UNIQUE (account_id, name)
+     ) STRICT;
+     CREATE INDEX d1_databases_host ON d1_databases (host);
+     CREATE TABLE d1_removals (
+       id TEXT PRIMARY KEY,
+       host INTEGER NOT NULL,
+       noted_at INTEGER NOT NULL
+     ) STRICT;`,
+  ],
+  transactions: [createDatabase, deleteDatabase, noteRemoval, forgetRemoval],
+};

@@ -1,0 +1,175 @@
+import { createHash } from "node:crypto";
+import { newUuid } from "#core/ids.ts";
+import type { AssetStore } from "#products/workers/assets.ts";
+import { planBindings, type BindingPlan, type Resources } from "#products/workers/bindings.ts";
+import type { Staged } from "#products/workers/blobs.ts";
+import type { Deployer } from "#products/workers/deployer.ts";
+import { workerErrors } from "#products/workers/errors.ts";
+import { exportsOf } from "#products/workers/module-exports.ts";
+import type { RunnableVersion, VersionAssets, VersionModule } from "#products/workers/runnable.ts";
+import type { Version, VersionExtra, Worker } from "#products/workers/schema.ts";
+import type { Upload } from "#products/workers/upload.ts";
+
+type Parts = { assets: AssetStore; resources: Resources; deployer: Deployer; unsupportedBindings: "refuse" | "stub" };
+
+/** Without a date a Worker behaves as on the day Workers got dates (https://developers.cloudflare.com/workers/configuration/compatibility-dates/). */
+const oldestDate = "2021-11-02";
+
+/** A version that is planned but not tried: what starting needs, and what the API will show. */
+export type Draft = Pick<Version, "runnable" | "bindings" | "extra" | "etag" | "annotations"> &
+  Pick<BindingPlan, "newSecrets" | "keptSecrets">;
+
+/** Plans a version from an upload: everything is looked up and fixed, nothing is written but the staged files. */
+export async function draftVersion(
+  parts: Parts,
+  {
+    worker,
+    previous,
+    upload,
+    staged,
+    now,
+  }: { worker: Worker; previous: Version | undefined; upload: Upload; staged: Staged; now: string },
+): Promise<Draft> {
+  const { metadata, format } = upload;
+  const modules = upload.modules.map(({ name, type, bytes }, index): VersionModule => ({
+    name,
+    type,
+    hash: staged.hashes[index] ?? "",
+    sizeBytes: bytes.length,
+  }));
+  const partHashes = new Map(
+    [...upload.parts.keys()].map((name, index) => [name, staged.hashes[modules.length + index] ?? ""]),
+  );
+  const assets = await assetsOf(parts, worker, upload, previous);
+  const plan = await planBindings(
+    {
+      accountId: worker.accountId,
+      scriptName: worker.name,
+      format,
+      hasAssets: assets !== undefined,
+      wanted: metadata.bindings,
+      keep: metadata.keep_bindings,
+      previous: previous?.bindings ?? [],
+      partHashes,
+      unsupportedBindings: parts.unsupportedBindings,
+    },
+    parts.resources,
+  );
+  const mapOffset = modules.length + partHashes.size;
+  const extra: VersionExtra = {
+    usageModel: metadata.usage_model,
+    limits: metadata.limits,
+    placement: metadata.placement,
+    sourceMaps: upload.sourceMaps.map(({ name, bytes }, index) => ({
+      name,
+      hash: staged.hashes[mapOffset + index] ?? "",
+      sizeBytes: bytes.length,
+    })),
+  };
+  const runnable: RunnableVersion = {
+    accountId: worker.accountId,
+    workerId: worker.id,
+    scriptName: worker.name,
+    versionId: newUuid(),
+    versionTag: metadata.annotations["workers/tag"] ?? "",
+    createdOn: now,
+    format,
+    modules,
+    exports: format === "modules" ? await exportsOf(upload.modules) : [],
+    compatibilityDate: metadata.compatibility_date ?? oldestDate,
+    compatibilityFlags: metadata.compatibility_flags,
+    bindings: plan.resolved,
+    assets,
+  };
+  const annotations = Object.fromEntries(
+    Object.entries(metadata.annotations).flatMap(([key, value]) => (value ? [[key, value]] : [])),
+  );
+  return {
+    runnable,
+    bindings: plan.api,
+    extra,
+    etag: etagOf(modules, assets),
+    annotations,
+    newSecrets: plan.newSecrets,
+    keptSecrets: plan.keptSecrets,
+  };
+}
+
+async function assetsOf(
+  parts: Parts,
+  worker: Worker,
+  upload: Upload,
+  previous: Version | undefined,
+): Promise<VersionAssets | undefined> {
+  const { metadata } = upload;
+  const kept = previous?.runnable.assets;
+  if (metadata.assets?.jwt !== undefined) {
+    const tree = await parts.assets.finish(metadata.assets.jwt, {
+      accountId: worker.accountId,
+      scriptName: worker.name,
+    });
+    return { tree, config: metadata.assets.config };
+  }
+  if (metadata.keep_assets && kept) return metadata.assets ? { tree: kept.tree, config: metadata.assets.config } : kept;
+  if (metadata.assets)
+    throw workerErrors.invalidUpload("metadata.assets.jwt is missing: finish an assets upload session first");
+  return undefined;
+}
+
+/** Refuses what Solum cannot run, and dates and flags that workerd would not take. */
+export async function refuseUnsupported({ metadata, modules }: Upload, parts: Parts): Promise<void> {
+  const strict = parts.unsupportedBindings === "refuse";
+  if (strict && metadata.migrations) throw workerErrors.unsupported("A Durable Object migration");
+  if (strict && metadata.exports && Object.keys(metadata.exports).length > 0)
+    throw workerErrors.unsupported("Declaring exports (Durable Objects)");
+  if (strict && metadata.containers && metadata.containers.length > 0) throw workerErrors.unsupported("A container");
+  if (metadata.compatibility_flags.includes("python_workers"))
+    throw workerErrors.unsupported("The compatibility flag python_workers");
+  // An assets-only Worker may leave its date out; workerd then needs none either.
+  if (modules.length === 0 && metadata.compatibility_date === undefined) return;
+  const refusal = await parts.deployer.refusesCompatibility(
+    metadata.compatibility_date ?? oldestDate,
+    metadata.compatibility_flags,
+  );
+  if (refusal !== undefined) throw workerErrors.invalidUpload(refusal);
+}
+
+/** Plans a version that differs from `latest` only in its secrets. */
+export function withSecrets(latest: Version, changes: Record<string, string | null>, now: string): Draft {
+  const names = Object.keys(changes);
+  for (const name of names) {
+    const existing = latest.bindings.find((binding) => binding.name === name);
+    if (existing && existing.type !== "secret_text")
+      throw workerErrors.invalidUpload(
+        `Binding name '${name}' already in use. Please use a different name and try again.`,
+      );
+    if (!existing && changes[name] === null) throw workerErrors.secretNotFound(name);
+  }
+  const set = names.filter((name) => changes[name] !== null);
+  const others = latest.bindings.filter(({ name }) => !names.includes(name));
+  const { runnable } = latest;
+  return {
+    runnable: {
+      ...runnable,
+      versionId: newUuid(),
+      versionTag: "",
+      createdOn: now,
+      bindings: [
+        ...runnable.bindings.filter(({ name }) => !names.includes(name)),
+        ...set.map((name) => ({ name, type: "secret_text" as const })),
+      ],
+    },
+    bindings: [...others, ...set.map((name) => ({ name, type: "secret_text" }))],
+    extra: latest.extra,
+    etag: latest.etag,
+    annotations: {},
+    newSecrets: new Map(set.map((name) => [name, changes[name] ?? ""])),
+    keptSecrets: new Map(others.filter(({ type }) => type === "secret_text").map(({ name }) => [name, name])),
+  };
+}
+
+function etagOf(modules: readonly VersionModule[], assets: VersionAssets | undefined): string {
+  const hash = createHash("sha256");
+  for (const { name, hash: content } of modules) hash.update(`${name}\n${content}\n`);
+  return hash.update(assets?.tree ?? "").digest("hex");
+}

@@ -1,0 +1,76 @@
+import { ApiError } from "#core/errors.ts";
+
+const support = "docs/COMPATIBILITY.md lists what is supported.";
+
+/** Codes as wrangler branches on them (wrangler-api §1.4) and as users quote real answers; where none is known, 10021. */
+export const workerErrors = {
+  scriptNotFound: () => new ApiError(404, 10007, "This Worker does not exist on your account."),
+  serviceNotFound: () => new ApiError(404, 10090, "This Worker does not exist on your account."),
+  versionNotFound: () => new ApiError(404, 10025, "This version does not exist for this Worker."),
+  deploymentNotFound: () => new ApiError(404, 10025, "This deployment does not exist for this Worker."),
+  secretNotFound: (name: string) => new ApiError(404, 10056, `Binding '${name}' not found.`),
+  noVersions: () => new ApiError(404, 10222, "This Worker has no versions yet."),
+  invalidName: (why: string) => new ApiError(400, 10016, `Invalid Worker name: ${why}`),
+  /** Whatever is wrong with an upload: wrangler prints the first message, source-mapped. */
+  invalidUpload: (message: string) => new ApiError(400, 10021, message),
+  uncaughtAtStartup: (message: string) => new ApiError(400, 10021, message),
+  startupTooSlow: (cpuMs: number) =>
+    new ApiError(
+      400,
+      10021,
+      `Script startup exceeded CPU time limit: your Worker used more than ${cpuMs} ms before it could take a request.`,
+    ),
+  /** wrangler prints a table of dependency sizes on 10027. */
+  scriptTooLarge: (maxBytes: number) =>
+    new ApiError(
+      413,
+      10027,
+      `Your Worker exceeded the size limit of ${Math.floor(maxBytes / 1024 / 1024)} MiB. The limit is the setting workerBytes.`,
+    ),
+  /** Texts and codes 10041, 10042, 10052, 10085, 10181 as users report them from real deploys. */
+  bindingWithoutName: (index: number) => new ApiError(400, 10052, `Binding at index ${index} must have a name.`),
+  kvNotFound: (id: string) => new ApiError(400, 10041, `KV namespace '${id}' not found.`),
+  kvInvalid: (id: string) =>
+    new ApiError(
+      400,
+      10042,
+      `KV namespace '${id}' is not valid. Please verify the namespace_id in your configuration.`,
+    ),
+  r2NotFound: (bucket: string) =>
+    new ApiError(400, 10085, `R2 bucket '${bucket}' not found. Please use a different name and try again.`),
+  d1NotFound: (name: string, id: string) =>
+    new ApiError(
+      400,
+      10181,
+      `D1 binding '${name}' references database '${id}' which was not found. Verify the database exists in your account and that the database_id in your configuration is correct.`,
+    ),
+  /** wrangler 4.156 and later test for this text to the letter. */
+  d1Invalid: (name: string) =>
+    new ApiError(400, 10021, `binding ${name} of type d1 must have a valid \`id\` specified`),
+  serviceTargetNotFound: (name: string, target: string) =>
+    new ApiError(400, 10143, `Could not resolve service binding '${name}'. Target script '${target}' not found.`),
+  /** One entry for each name; wrangler matches the prefix. */
+  inheritInvalid: (names: readonly string[]) => {
+    const [first = "", ...rest] = names.map(
+      (name) => `inherit binding '${name}' is invalid: the previous version has no binding of that name`,
+    );
+    return new ApiError(400, 10057, first, { more: rest.map((message) => ({ code: 10057, message })) });
+  },
+  unsupportedBinding: (name: string, type: string) =>
+    new ApiError(
+      400,
+      10021,
+      `binding ${name} of type ${type} is not supported by Solum yet. ${support} With the setting unsupportedBindings = stub the Worker deploys and the binding throws when it is used.`,
+    ),
+  unknownBinding: (name: string, type: string) =>
+    new ApiError(400, 10021, `binding ${name} has the unknown type ${type}`),
+  unsupported: (what: string) => new ApiError(400, 10021, `${what} is not supported by Solum yet. ${support}`),
+  /** wrangler tells the user to use `versions secret put` (VERSION_NOT_DEPLOYED_ERR_CODE in its source). */
+  latestNotDeployed: () => new ApiError(400, 10215, "The latest version of this Worker is not deployed."),
+  notLive: () =>
+    new ApiError(
+      503,
+      10503,
+      "The change is recorded but not live yet: the ingress did not acknowledge it in time. It goes live as soon as the ingress answers.",
+    ),
+};

@@ -1,0 +1,110 @@
+import type { StatementSync } from "node:sqlite";
+import type { Database } from "#db/database.ts";
+import { workerErrors } from "#products/workers/errors.ts";
+import type { Deployment, Version, Worker } from "#products/workers/schema.ts";
+import * as writes from "#products/workers/writes.ts";
+
+/** A connection to the control database that reads: the control process's, or the supervisor's own. */
+export type Reader = { prepare(sql: string): StatementSync };
+
+/** Workers, versions and deployments. Every look-up takes the account: what another one owns does not exist. */
+export interface WorkerStore {
+  find(accountId: string, name: string): Promise<Worker | undefined>;
+  /** The Worker, or error 10007. */
+  get(accountId: string, name: string): Promise<Worker>;
+  list(accountId: string): Promise<Worker[]>;
+  latestVersion(worker: Worker): Promise<Version | undefined>;
+  findVersion(worker: Worker, versionId: string): Promise<Version | undefined>;
+  /** Newest first. */
+  listVersions(worker: Worker, max: number): Promise<Version[]>;
+  /** Sealed secrets of a version, by name. */
+  secretsOf(versionId: string): Promise<Map<string, Uint8Array>>;
+  /** Newest first; the first one is in force. */
+  listDeployments(worker: Worker, max: number): Promise<Deployment[]>;
+  commitVersion(change: writes.NewVersion): Promise<number>;
+  commitDeployment(accountId: string, deployment: Deployment): Promise<void>;
+  update(
+    change: { id: string } & Partial<Pick<Worker, "settings" | "subdomainEnabled" | "previewsEnabled">>,
+  ): Promise<void>;
+  delete(accountId: string, name: string): Promise<void>;
+}
+
+export function workerStore(db: Database): WorkerStore {
+  const store: WorkerStore = {
+    async find(accountId, name) {
+      const row = db.prepare("SELECT * FROM workers WHERE account_id = ? AND name = ?").get(accountId, name);
+      return row && toWorker(row);
+    },
+    async get(accountId, name) {
+      const worker = await store.find(accountId, name);
+      if (!worker) throw workerErrors.scriptNotFound();
+      return worker;
+    },
+    async list(accountId) {
+      return db.prepare("SELECT * FROM workers WHERE account_id = ? ORDER BY name").all(accountId).map(toWorker);
+    },
+    async latestVersion(worker) {
+      const row = db.prepare("SELECT * FROM versions WHERE worker_id = ? ORDER BY number DESC LIMIT 1").get(worker.id);
+      return row && toVersion(row);
+    },
+    async findVersion(worker, versionId) {
+      const row = db.prepare("SELECT * FROM versions WHERE worker_id = ? AND id = ?").get(worker.id, versionId);
+      return row && toVersion(row);
+    },
+    async listVersions(worker, max) {
+      return db
+        .prepare("SELECT * FROM versions WHERE worker_id = ? ORDER BY number DESC LIMIT ?")
+        .all(worker.id, max)
+        .map(toVersion);
+    },
+    async secretsOf(versionId) {
+      return readSecrets(db, versionId);
+    },
+    async listDeployments(worker, max) {
+      const rows = db
+        .prepare("SELECT deployment FROM deployments WHERE worker_id = ? ORDER BY sequence DESC LIMIT ?")
+        .all(worker.id, max);
+      return rows.map(toDeployment);
+    },
+    commitVersion: (change) => db.write(writes.commitVersion, change),
+    commitDeployment: (accountId, deployment) => db.write(writes.commitDeployment, { accountId, deployment }),
+    update: (change) => db.write(writes.updateWorker, change),
+    delete: (accountId, name) => db.write(writes.deleteWorker, { accountId, name }),
+  };
+  return store;
+}
+
+/** Sealed secrets of a version, by name. */
+export function readSecrets(db: Reader, versionId: string): Map<string, Uint8Array> {
+  const rows = db.prepare("SELECT name, sealed FROM version_secrets WHERE version_id = ?").all(versionId);
+  return new Map(rows.map((row) => [String(row["name"]), row["sealed"] as Uint8Array]));
+}
+
+export function toWorker(row: Record<string, unknown>): Worker {
+  return {
+    id: String(row["id"]),
+    accountId: String(row["account_id"]),
+    name: String(row["name"]),
+    createdOn: String(row["created_on"]),
+    modifiedOn: String(row["modified_on"]),
+    subdomainEnabled: row["subdomain_enabled"] === 1,
+    previewsEnabled: row["previews_enabled"] === 1,
+    settings: JSON.parse(String(row["settings"])),
+    lastDeployedFrom: String(row["last_deployed_from"]),
+  };
+}
+
+export function toVersion(row: Record<string, unknown>): Version {
+  return {
+    id: String(row["id"]),
+    number: Number(row["number"]),
+    runnable: JSON.parse(String(row["runnable"])),
+    bindings: JSON.parse(String(row["bindings"])),
+    annotations: JSON.parse(String(row["annotations"])),
+    ...JSON.parse(String(row["rest"])),
+  };
+}
+
+export function toDeployment(row: Record<string, unknown>): Deployment {
+  return JSON.parse(String(row["deployment"])) as Deployment;
+}

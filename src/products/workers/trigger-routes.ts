@@ -1,0 +1,58 @@
+import { z } from "zod";
+import { accountOf, createRoutes, ok, param, readJson, type Api, type ApiContext } from "#http/app.ts";
+import { ApiError } from "#core/errors.ts";
+import { workerErrors } from "#products/workers/errors.ts";
+import type { WorkerStore } from "#products/workers/store.ts";
+
+/**
+ * What wrangler sets or looks up beside the script itself, for features that are not here yet: an empty list is accepted,
+ * since there is nothing to do; a request for the feature is refused by name (wrangler-api §3.7).
+ */
+export function triggerRoutes(store: WorkerStore): Api {
+  const app = createRoutes();
+  const emptyOnly = async (c: ApiContext, what: string) => {
+    await store.get(accountOf(c), param(c, "name"));
+    const wanted = await readJson(c, z.array(z.unknown()));
+    if (wanted.length > 0) throw workerErrors.unsupported(what);
+  };
+
+  app.put("/workers/scripts/:name/schedules", async (c) => {
+    await emptyOnly(c, "A cron trigger");
+    return ok(c, { schedules: [] });
+  });
+  app.get("/workers/scripts/:name/schedules", async (c) => {
+    await store.get(accountOf(c), param(c, "name"));
+    return ok(c, { schedules: [] });
+  });
+  app.put("/workers/scripts/:name/routes", async (c) => {
+    await emptyOnly(c, "A route on a zone");
+    return ok(c, []);
+  });
+  app.post("/workers/scripts/:name/domains/changeset", async (c) => {
+    await emptyOnly(c, "A custom domain");
+    return ok(c, { added: [], removed: [], updated: [], conflicting: [] });
+  });
+  app.get("/workers/scripts/:name/references", async (c) => {
+    const worker = await store.get(accountOf(c), param(c, "name"));
+    const others = (await store.list(worker.accountId)).filter(({ id }) => id !== worker.id);
+    const versions = await Promise.all(
+      others.map(async (other) => ({ other, version: await store.latestVersion(other) })),
+    );
+    const incoming = versions.filter(({ version }) =>
+      version?.runnable.bindings.some((binding) => binding.type === "service" && binding.service === worker.name),
+    );
+    const services = {
+      incoming: incoming.map(({ other }) => ({ service: other.name, environment: "production", name: other.name })),
+      outgoing: [],
+      pages_function: false,
+    };
+    return ok(c, { services, durable_objects: [], dispatch_outbounds: [], queues: [] });
+  });
+  app.get("/workers/tails/by-consumer/:name", (c) => ok(c, []));
+  app.get("/workers/durable_objects/namespaces", (c) => ok(c, []));
+  app.get("/workflows/:name", () => {
+    // Required before a first deploy that has a Workflow (wrangler-api §1.4).
+    throw new ApiError(404, 10200, "workflow.not_found");
+  });
+  return app;
+}

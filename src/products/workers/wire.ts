@@ -1,0 +1,107 @@
+import type { Deployment, Version, Worker } from "#products/workers/schema.ts";
+
+/** Workers, versions and deployments as the API writes them (wrangler-api §3.2, §6). */
+export function versionJson(version: Version) {
+  const { runnable, extra, annotations } = version;
+  return {
+    id: version.id,
+    number: version.number,
+    metadata: {
+      created_on: version.createdOn,
+      modified_on: version.createdOn,
+      source: version.source,
+      author_id: "",
+      author_email: version.authorEmail,
+      has_preview: false,
+    },
+    annotations,
+    resources: {
+      bindings: version.bindings,
+      script: {
+        etag: version.etag,
+        handlers: version.handlers,
+        ...(version.namedHandlers.length > 0 ? { named_handlers: version.namedHandlers } : {}),
+        last_deployed_from: version.source,
+      },
+      script_runtime: {
+        compatibility_date: runnable.compatibilityDate,
+        // An empty list would make `versions view` print a line for it.
+        ...(runnable.compatibilityFlags.length > 0 ? { compatibility_flags: runnable.compatibilityFlags } : {}),
+        usage_model: extra.usageModel,
+        ...(extra.limits === undefined ? {} : { limits: extra.limits }),
+      },
+    },
+    startup_time_ms: version.startupMs,
+  };
+}
+
+export function deploymentJson(deployment: Deployment) {
+  return {
+    id: deployment.id,
+    source: deployment.source,
+    strategy: "percentage",
+    author_email: deployment.authorEmail,
+    created_on: deployment.createdOn,
+    annotations: deployment.annotations,
+    versions: deployment.versions.map(({ versionId, percentage }) => ({ version_id: versionId, percentage })),
+  };
+}
+
+/** `script` of `GET /workers/services/:name`. */
+export function serviceJson(worker: Worker) {
+  return {
+    id: worker.name,
+    created_on: worker.createdOn,
+    modified_on: worker.modifiedOn,
+    default_environment: {
+      environment: "production",
+      created_on: worker.createdOn,
+      modified_on: worker.modifiedOn,
+      script: {
+        id: worker.name,
+        tag: worker.id,
+        tags: worker.settings.tags ?? null,
+        last_deployed_from: worker.lastDeployedFrom,
+        created_on: worker.createdOn,
+        modified_on: worker.modifiedOn,
+      },
+    },
+  };
+}
+
+export function scriptJson(worker: Worker) {
+  return {
+    id: worker.name,
+    tag: worker.id,
+    tags: worker.settings.tags ?? null,
+    created_on: worker.createdOn,
+    modified_on: worker.modifiedOn,
+  };
+}
+
+/** `GET …/settings`: what the latest version binds and how it runs. */
+export function settingsJson(worker: Worker, version: Version | undefined) {
+  return {
+    ...scriptSettingsJson(worker),
+    bindings: version?.bindings ?? [],
+    ...(version
+      ? {
+          compatibility_date: version.runnable.compatibilityDate,
+          compatibility_flags: version.runnable.compatibilityFlags,
+          usage_model: version.extra.usageModel,
+          ...(version.extra.limits === undefined ? {} : { limits: version.extra.limits }),
+          ...(version.extra.placement === undefined ? {} : { placement: version.extra.placement }),
+        }
+      : {}),
+  };
+}
+
+export function scriptSettingsJson({ settings }: Worker) {
+  return {
+    logpush: settings.logpush ?? false,
+    observability: settings.observability ?? null,
+    tags: settings.tags ?? null,
+    tail_consumers: settings.tail_consumers ?? null,
+    streaming_tail_consumers: settings.streaming_tail_consumers ?? null,
+  };
+}

@@ -1,0 +1,196 @@
+import { transaction, type DatabaseSchema, type WriteConnection } from "#db/schema.ts";
+import { workerErrors } from "#products/workers/errors.ts";
+import type { Deployment, ScriptSettings, Version, Worker } from "#products/workers/schema.ts";
+
+/** A version as it is committed: its number is given here, and secrets are already sealed. */
+export type NewVersion = {
+  worker: Worker;
+  version: Omit<Version, "number">;
+  secrets: { name: string; sealed: Uint8Array }[];
+  /** Present when the version goes live with this change. */
+  deployment?: Deployment;
+};
+
+/** Makes the Worker when it is new, adds the version, and deploys it when asked to: all or nothing. Answers its number. */
+export const commitVersion = transaction(
+  "workers.commitVersion",
+  (db, { worker, version, secrets, deployment }: NewVersion): number => {
+    db.prepare(
+      `INSERT INTO workers (id, account_id, name, created_on, modified_on, subdomain_enabled, previews_enabled, settings, last_deployed_from, next_number)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1)
+     ON CONFLICT (id) DO UPDATE SET modified_on = excluded.modified_on, settings = excluded.settings, last_deployed_from = excluded.last_deployed_from`,
+    ).run(
+      worker.id,
+      worker.accountId,
+      worker.name,
+      worker.createdOn,
+      worker.modifiedOn,
+      Number(worker.subdomainEnabled),
+      Number(worker.previewsEnabled),
+      JSON.stringify(worker.settings),
+      worker.lastDeployedFrom,
+    );
+    const row = db
+      .prepare("UPDATE workers SET next_number = next_number + 1 WHERE id = ? RETURNING next_number - 1 AS number")
+      .get(worker.id);
+    const number = Number(row?.["number"]);
+    const { id, runnable, bindings, annotations, ...rest } = version;
+    db.prepare(
+      "INSERT INTO versions (id, account_id, worker_id, number, created_on, runnable, bindings, annotations, rest) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    ).run(
+      id,
+      worker.accountId,
+      worker.id,
+      number,
+      version.createdOn,
+      JSON.stringify(runnable),
+      JSON.stringify(bindings),
+      JSON.stringify(annotations),
+      JSON.stringify(rest),
+    );
+    const addSecret = db.prepare("INSERT INTO version_secrets (version_id, name, sealed) VALUES (?, ?, ?)");
+    for (const secret of secrets) addSecret.run(id, secret.name, secret.sealed);
+    if (deployment) insertDeployment(db, worker.accountId, deployment);
+    return number;
+  },
+);
+
+export const commitDeployment = transaction(
+  "workers.commitDeployment",
+  (db, { accountId, deployment }: { accountId: string; deployment: Deployment }): void => {
+    insertDeployment(db, accountId, deployment);
+  },
+);
+
+function insertDeployment(db: WriteConnection, accountId: string, deployment: Deployment): void {
+  db.prepare("INSERT INTO deployments (id, account_id, worker_id, created_on, deployment) VALUES (?, ?, ?, ?, ?)").run(
+    deployment.id,
+    accountId,
+    deployment.workerId,
+    deployment.createdOn,
+    JSON.stringify(deployment),
+  );
+}
+
+type WorkerChange = { id: string; settings?: ScriptSettings; subdomainEnabled?: boolean; previewsEnabled?: boolean };
+
+export const updateWorker = transaction("workers.update", (db, change: WorkerChange): void => {
+  const { changes } = db
+    .prepare(
+      `UPDATE workers SET settings = coalesce(?, settings), subdomain_enabled = coalesce(?, subdomain_enabled),
+       previews_enabled = coalesce(?, previews_enabled) WHERE id = ?`,
+    )
+    .run(
+      change.settings === undefined ? null : JSON.stringify(change.settings),
+      change.subdomainEnabled === undefined ? null : Number(change.subdomainEnabled),
+      change.previewsEnabled === undefined ? null : Number(change.previewsEnabled),
+      change.id,
+    );
+  if (changes === 0) throw workerErrors.scriptNotFound();
+});
+
+export const deleteWorker = transaction(
+  "workers.delete",
+  (db, { accountId, name }: { accountId: string; name: string }): void => {
+    db.prepare("DELETE FROM assets WHERE account_id = ? AND script_name = ?").run(accountId, name);
+    const { changes } = db.prepare("DELETE FROM workers WHERE account_id = ? AND name = ?").run(accountId, name);
+    if (changes === 0) throw workerErrors.scriptNotFound();
+  },
+);
+
+type NewSession = {
+  id: string;
+  accountId: string;
+  scriptName: string;
+  manifest: string;
+  expiresMs: number;
+  nowMs: number;
+};
+
+export const openAssetSession = transaction("workers.openAssetSession", (db, session: NewSession): void => {
+  db.prepare("DELETE FROM asset_sessions WHERE expires_ms < ?").run(session.nowMs);
+  db.prepare(
+    "INSERT INTO asset_sessions (id, account_id, script_name, manifest, expires_ms) VALUES (?, ?, ?, ?, ?)",
+  ).run(session.id, session.accountId, session.scriptName, session.manifest, session.expiresMs);
+});
+
+type NewAsset = {
+  accountId: string;
+  scriptName: string;
+  hash: string;
+  blob: string;
+  sizeBytes: number;
+  contentType: string;
+};
+
+export const addAssets = transaction("workers.addAssets", (db, assets: NewAsset[]): void => {
+  const insert = db.prepare(
+    `INSERT INTO assets (account_id, script_name, hash, blob, size_bytes, content_type) VALUES (?, ?, ?, ?, ?, ?)
+     ON CONFLICT (account_id, script_name, hash) DO UPDATE SET blob = excluded.blob, size_bytes = excluded.size_bytes, content_type = excluded.content_type`,
+  );
+  for (const asset of assets)
+    insert.run(asset.accountId, asset.scriptName, asset.hash, asset.blob, asset.sizeBytes, asset.contentType);
+});
+
+export const workersSchema: DatabaseSchema = {
+  product: "workers",
+  migrations: [
+    `CREATE TABLE workers (
+       id TEXT PRIMARY KEY,
+       account_id TEXT NOT NULL REFERENCES accounts (id) ON DELETE CASCADE,
+       name TEXT NOT NULL,
+       created_on TEXT NOT NULL,
+       modified_on TEXT NOT NULL,
+       subdomain_enabled INTEGER NOT NULL,
+       previews_enabled INTEGER NOT NULL,
+       settings TEXT NOT NULL,
+       last_deployed_from TEXT NOT NULL,
+       next_number INTEGER NOT NULL,
+       UNIQUE (account_id, name)
+     ) STRICT;
+     CREATE TABLE versions (
+       id TEXT PRIMARY KEY,
+       account_id TEXT NOT NULL,
+       worker_id TEXT NOT NULL REFERENCES workers (id) ON DELETE CASCADE,
+       number INTEGER NOT NULL,
+       created_on TEXT NOT NULL,
+       runnable TEXT NOT NULL,
+       bindings TEXT NOT NULL,
+       annotations TEXT NOT NULL,
+       rest TEXT NOT NULL,
+       UNIQUE (worker_id, number)
+     ) STRICT;
+     CREATE TABLE version_secrets (
+       version_id TEXT NOT NULL REFERENCES versions (id) ON DELETE CASCADE,
+       name TEXT NOT NULL,
+       sealed BLOB NOT NULL,
+       PRIMARY KEY (version_id, name)
+     ) WITHOUT ROWID, STRICT;
+     CREATE TABLE deployments (
+       sequence INTEGER PRIMARY KEY,
+       id TEXT NOT NULL UNIQUE,
+       account_id TEXT NOT NULL,
+       worker_id TEXT NOT NULL REFERENCES workers (id) ON DELETE CASCADE,
+       created_on TEXT NOT NULL,
+       deployment TEXT NOT NULL
+     ) STRICT;
+     CREATE INDEX deployments_of_worker ON deployments (worker_id, sequence);
+     CREATE TABLE assets (
+       account_id TEXT NOT NULL REFERENCES accounts (id) ON DELETE CASCADE,
+       script_name TEXT NOT NULL,
+       hash TEXT NOT NULL,
+       blob TEXT NOT NULL,
+       size_bytes INTEGER NOT NULL,
+       content_type TEXT NOT NULL,
+       PRIMARY KEY (account_id, script_name, hash)
+     ) WITHOUT ROWID, STRICT;
+     CREATE TABLE asset_sessions (
+       id TEXT PRIMARY KEY,
+       account_id TEXT NOT NULL REFERENCES accounts (id) ON DELETE CASCADE,
+       script_name TEXT NOT NULL,
+       manifest TEXT NOT NULL,
+       expires_ms INTEGER NOT NULL
+     ) STRICT;`,
+  ],
+  transactions: [commitVersion, commitDeployment, updateWorker, deleteWorker, openAssetSession, addAssets],
+};

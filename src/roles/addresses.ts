@@ -1,0 +1,40 @@
+import type { Config } from "#config.ts";
+import type { AccountStore } from "#products/accounts/store.ts";
+import type { Worker } from "#products/workers/schema.ts";
+import type { WorkerAddress } from "#products/workers/script-routes.ts";
+import { workerHost } from "#runtime/table.ts";
+
+/** Labels below the app domain that the platform keeps for itself (DESIGN.md, Names and addresses). */
+export const reservedNames: ReadonlySet<string> = new Set([
+  "s3",
+  "gateway",
+  "pages",
+  "console",
+  "api",
+  "access",
+  "www",
+]);
+
+/** `scheme://host[:port]` of a public host. */
+export function publicUrl(config: Config, host: string): string {
+  // Behind a proxy that ends TLS, its port is what people see.
+  const port = config.publicScheme === "https" || config.port === 80 ? "" : `:${config.port}`;
+  return `${config.publicScheme}://${host}${port}`;
+}
+
+/** The first account's Workers are directly below the app domain, others' below their account's label. */
+export function accountLabels(accounts: readonly { id: string; subdomain: string }[]): Map<string, string | undefined> {
+  return new Map(accounts.map(({ id, subdomain }, index) => [id, index === 0 ? undefined : subdomain]));
+}
+
+/** Where a Worker answers, and what its previews' hosts end in. */
+export function workerAddress(config: Config, accounts: AccountStore): (worker: Worker) => Promise<WorkerAddress> {
+  return async (worker) => {
+    const host = workerHost(worker, {
+      accountLabels: accountLabels(await accounts.list()),
+      appDomain: config.appDomain,
+    });
+    const url = publicUrl(config, host);
+    return { url, previewSuffix: `-${url.slice(url.indexOf("//") + 2)}` };
+  };
+}

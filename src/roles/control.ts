@@ -1,0 +1,129 @@
+import { chmod, mkdir, rm } from "node:fs/promises";
+import { once } from "node:events";
+import { join } from "node:path";
+import { createAdaptorServer } from "@hono/node-server";
+import { buildApi, d1UploadPath } from "#api.ts";
+import { createLogger } from "#core/log.ts";
+import { openDatabase } from "#db/database.ts";
+import { storeClient } from "#http/store-rpc.ts";
+import { createWireServer } from "#http/wire/server.ts";
+import { accountStore } from "#products/accounts/store.ts";
+import { d1Hosts, type Place } from "#products/d1/host-client.ts";
+import { d1Imports } from "#products/d1/imports.ts";
+import { d1Store } from "#products/d1/store.ts";
+import { remoteKvStore } from "#products/kv/remote.ts";
+import { logHandler } from "#products/logs/binding.ts";
+import { createLogStore } from "#products/logs/store.ts";
+import { queueStore } from "#products/queues/store.ts";
+import { remoteR2Store } from "#products/r2/remote.ts";
+import { assetStore } from "#products/workers/assets.ts";
+import { blobStore } from "#products/workers/blobs.ts";
+import { releases } from "#products/workers/releases.ts";
+import { workerStore } from "#products/workers/store.ts";
+import { consolePage } from "#roles/console-page.ts";
+import { publicUrl, reservedNames, workerAddress } from "#roles/addresses.ts";
+import { egressRules } from "#roles/egress-rules.ts";
+import { readKeys, readToken } from "#roles/keys.ts";
+import { openRole, serveUntilTold } from "#roles/role.ts";
+import { uploadResources } from "#roles/upload-resources.ts";
+import { egressExplainHandler, egressExplainPath } from "#runtime/egress-explain.ts";
+import { supervisorClient } from "#runtime/supervisor-client.ts";
+import { serveEachWorker } from "#runtime/worker-folders.ts";
+
+/** Between looks for files of deleted databases. */
+const sweepMs = 5 * 60 * 1000;
+
+const log = createLogger("control");
+
+/** The API and the console; the only writer of the control database. */
+export async function runControl(runtimeFolder: string): Promise<void> {
+  const { config, data, runtime } = await openRole(runtimeFolder);
+  const keys = await readKeys(data);
+  for (const folder of [data.staging, data.imports]) await rm(folder, { recursive: true, force: true });
+  for (const folder of [data.control, data.staging, data.imports, data.blobs, data.assetTrees])
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+  const db = await openDatabase(data.controlDb, ["accounts", "workers", "queues", "d1"]);
+  const accounts = accountStore(db);
+  await accounts.ensureFirst(await readToken(data));
+
+  const deployer = supervisorClient(runtime.supervisor);
+  const stores = storeClient(runtime.stores);
+  const kv = remoteKvStore(stores);
+  const r2 = remoteR2Store(stores);
+  const consoleUrl = publicUrl(config, config.consoleHost);
+  const hosts = d1Hosts({ socketOf: runtime.d1Host, capabilityKey: keys.capability, scope: "control" });
+  const create = async (place: Place) => {
+    // The first database of a host: nobody has started it yet.
+    await deployer.startD1Host(place.host);
+    await hosts.create(place);
+  };
+  const d1 = d1Store(db, { ...hosts, create }, config.d1Hosts);
+  const imports = d1Imports({
+    store: d1,
+    staging: data.imports,
+    uploadUrl: (token) => `${consoleUrl}/client/v4${d1UploadPath}/${token}`,
+  });
+  const workers = workerStore(db);
+  const blobs = blobStore(data);
+  const assets = assetStore({ db, blobs, layout: data, key: keys.assets });
+  const resources = uploadResources({ kv, r2, d1, workers });
+  const { unsupportedBindings, workerBytes } = config;
+  const logs = createLogStore();
+
+  const api = buildApi({
+    accounts,
+    kv,
+    r2,
+    d1,
+    d1Imports: imports,
+    queues: queueStore(db),
+    logs,
+    workers: {
+      store: workers,
+      assets,
+      reservedNames,
+      workerBytes,
+      address: workerAddress(config, accounts),
+      releases: releases({
+        store: workers,
+        blobs,
+        assets,
+        resources,
+        deployer,
+        sealKey: keys.seal,
+        unsupportedBindings,
+        reservedNames,
+      }),
+    },
+  });
+  api.get("/", (c) => c.html(consolePage(consoleUrl)));
+
+  const sockets = await serveEachWorker(runtime.workers, async (workerId, folder) => {
+    const takeLogs = logHandler({ capabilityKey: keys.capability, workerId, store: logs });
+    const explain = egressExplainHandler({ capabilityKey: keys.capability, workerId, rules: egressRules(config) });
+    const server = createWireServer((request) =>
+      request.target === egressExplainPath ? explain(request) : takeLogs(request),
+    );
+    await server.listen(join(folder, "log.sock"));
+    return server;
+  });
+  const sweeping = every(sweepMs, () => d1.sweep());
+  const server = createAdaptorServer({ fetch: api.fetch });
+  await rm(runtime.control, { force: true });
+  server.listen(runtime.control);
+  await once(server, "listening");
+  await chmod(runtime.control, 0o600);
+
+  await serveUntilTold("control", async () => {
+    clearInterval(sweeping);
+    server.close();
+    await sockets.close();
+    await db.close();
+  });
+}
+
+function every(ms: number, work: () => Promise<void>): NodeJS.Timeout {
+  return setInterval(() => {
+    work().catch((error: unknown) => log.error("work in the background failed", { error }));
+  }, ms);
+}

@@ -1,0 +1,49 @@
+import { existsSync } from "node:fs";
+import type { DatabaseSync } from "node:sqlite";
+import { openForReading, statementCache } from "#db/connection.ts";
+import { readDesired } from "#products/workers/desired.ts";
+import { readSecrets, type Reader } from "#products/workers/store.ts";
+import { accountLabels } from "#roles/addresses.ts";
+import type { Desired } from "#runtime/supervisor.ts";
+
+/** What the control database says, for the supervisor: a connection of its own that only reads. */
+export function desiredReader(file: string): { read(): Desired | undefined; firstAccount(): string; close(): void } {
+  let opened: { db: DatabaseSync; reader: Reader } | undefined;
+  const open = (): Reader | undefined => {
+    if (!opened && existsSync(file)) {
+      const db = openForReading(file);
+      opened = { db, reader: { prepare: statementCache(db) } };
+    }
+    return opened?.reader;
+  };
+  return {
+    read() {
+      try {
+        const reader = open();
+        return reader && readAll(reader);
+      } catch (error) {
+        // The control process is just making its tables.
+        if (error instanceof Error && /no such table|file is not a database|unable to open/.test(error.message))
+          return undefined;
+        throw error;
+      }
+    },
+    firstAccount() {
+      return String(open()?.prepare("SELECT id FROM accounts ORDER BY created_on, id LIMIT 1").get()?.["id"] ?? "");
+    },
+    close: () => opened?.db.close(),
+  };
+}
+
+function readAll(reader: Reader): Desired {
+  const accounts = reader.prepare("SELECT id, subdomain FROM accounts ORDER BY created_on, id").all();
+  const hosts = reader.prepare("SELECT DISTINCT host FROM d1_databases ORDER BY host").all();
+  return {
+    workers: readDesired(reader),
+    accountLabels: accountLabels(
+      accounts.map((row) => ({ id: String(row["id"]), subdomain: String(row["subdomain"]) })),
+    ),
+    d1Hosts: hosts.map((row) => Number(row["host"])),
+    secretsOf: (versionId) => readSecrets(reader, versionId),
+  };
+}

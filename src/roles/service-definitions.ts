@@ -1,0 +1,122 @@
+import { createHash } from "node:crypto";
+import { copyFile, mkdir, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { Config } from "#config.ts";
+import { privateFolder, syncFolder } from "#core/durable-file.ts";
+import { entryUrl } from "#core/entry.ts";
+import type { DataLayout, RuntimeLayout } from "#core/layout.ts";
+import { hostProcess } from "#products/d1/host-config.ts";
+import { egressRules } from "#roles/egress-rules.ts";
+import type { Keys } from "#roles/keys.ts";
+import type { ChildSpec } from "#runtime/child.ts";
+import { egressConfig } from "#runtime/egress-config.ts";
+import type { ServiceDefinition } from "#runtime/services.ts";
+
+type Parts = {
+  config: Config;
+  data: DataLayout;
+  runtime: RuntimeLayout;
+  keys: Keys;
+  buildId: string;
+  workerd: string;
+  environment: Record<string, string>;
+};
+
+/** How each of the platform's own processes is started. A hash of all that goes into it tells one from another. */
+export function definitions(parts: Parts): {
+  always: ServiceDefinition[];
+  egress: ServiceDefinition;
+  d1Host: (host: number) => ServiceDefinition;
+} {
+  const { data, runtime, config } = parts;
+  const always = [
+    nodeRole(parts, { name: "state", socket: runtime.stores, lock: data.stateLock, stopMs: 10_000 }),
+    nodeRole(parts, { name: "control", socket: runtime.control, lock: data.controlLock, stopMs: 5000 }),
+    nodeRole(parts, { name: "ingress", socket: runtime.ingress, lock: join(data.ingress, "lock"), stopMs: 2000 }),
+  ];
+  const hosts = Array.from({ length: config.d1Hosts }, (_, host) => d1Host(parts, host));
+  const hostOf = (host: number) => {
+    const definition = hosts[host];
+    if (!definition)
+      throw new Error(
+        `a database is on host ${host}, but the setting d1Hosts is ${config.d1Hosts}: raise it to at least ${host + 1}`,
+      );
+    return definition;
+  };
+  return { always, egress: egress(parts), d1Host: hostOf };
+}
+
+function nodeRole(
+  parts: Parts,
+  role: { name: string; socket: string; lock: string; stopMs: number },
+): ServiceDefinition {
+  const { name, socket, stopMs } = role;
+  const spec = withHash(parts, {
+    name,
+    command: process.execPath,
+    args: ["--disable-warning=ExperimentalWarning", fileURLToPath(entryUrl("main")), "role", name, parts.runtime.root],
+    environment: { ...parts.environment, SOLUM_CAPABILITY_KEY: parts.keys.capability.toString("hex") },
+    logFile: parts.data.log(name),
+    lockFile: role.lock,
+  });
+  return { name, socket, stopMs, spec, prepare: async () => rm(socket, { force: true }) };
+}
+
+function egress(parts: Parts): ServiceDefinition {
+  const { runtime, config, data } = parts;
+  const folder = runtime.service("egress");
+  const file = join(folder, "config.capnp");
+  const text = egressConfig({ socket: runtime.egress, rules: egressRules(config) });
+  const spec = withHash(parts, {
+    name: "egress",
+    command: parts.workerd,
+    args: ["serve", "--experimental", file],
+    environment: parts.environment,
+    logFile: data.log("egress"),
+    lockFile: join(folder, "lock"),
+    text,
+  });
+  const prepare = async () => {
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    await writeFile(file, text, { mode: 0o600 });
+    await rm(runtime.egress, { force: true });
+  };
+  return { name: "egress", socket: runtime.egress, stopMs: 2000, spec, prepare };
+}
+
+function d1Host(parts: Parts, host: number): ServiceDefinition {
+  const { config, data, runtime, workerd, keys } = parts;
+  const described = hostProcess({ host, colo: config.colo, workerd, capabilityKey: keys.capability, data, runtime });
+  const { name, command, args, files, folders, remove } = described;
+  const spec = withHash(parts, {
+    name,
+    command,
+    args,
+    environment: { ...parts.environment, ...described.environment },
+    logFile: data.log(name),
+    lockFile: described.lock,
+    text: files.map(({ content }) => (typeof content === "string" ? content : "")).join("\n"),
+  });
+  const prepare = async () => {
+    for (const folder of folders) {
+      await privateFolder(folder);
+      await syncFolder(join(folder, ".."));
+    }
+    for (const { path, content } of files) {
+      if (typeof content === "string") await writeFile(path, content, { mode: 0o600 });
+      else await copyFile(content.copyOf, path);
+    }
+    for (const path of remove) await rm(path, { force: true });
+  };
+  return { name, socket: described.probe.socket, stopMs: 5000, spec, prepare };
+}
+
+/** `text`: what the process is configured with besides its arguments. */
+function withHash(
+  { buildId, config }: Parts,
+  { text = "", ...spec }: Omit<ChildSpec, "hash"> & { text?: string },
+): ChildSpec {
+  const all = [buildId, config, text, spec.command, spec.args, spec.environment];
+  return { ...spec, hash: createHash("sha256").update(JSON.stringify(all)).digest("hex").slice(0, 32) };
+}

@@ -1,0 +1,41 @@
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { capabilityReader } from "#core/capability.ts";
+import { processVariable } from "#environment.ts";
+import { storeHandler } from "#http/store-rpc.ts";
+import { createWireServer } from "#http/wire/server.ts";
+import { isKvRequest, kvBindingHandler } from "#products/kv/binding.ts";
+import { kvMethods } from "#products/kv/remote.ts";
+import { openKvStore } from "#products/kv/sqlite-store.ts";
+import { r2BindingHandler } from "#products/r2/binding.ts";
+import { r2Methods } from "#products/r2/remote.ts";
+import { openR2Store } from "#products/r2/sqlite-store.ts";
+import { openRole, serveUntilTold } from "#roles/role.ts";
+import { serveEachWorker } from "#runtime/worker-folders.ts";
+
+/** The stores: each Worker's bindings on a socket of its own, and the REST API's calls on one for the control process. */
+export async function runState(runtimeFolder: string): Promise<void> {
+  const { data, runtime } = await openRole(runtimeFolder);
+  const capabilityKey = Buffer.from(processVariable("SOLUM_CAPABILITY_KEY"), "hex");
+  await mkdir(data.state, { recursive: true, mode: 0o700 });
+  const [kv, r2] = await Promise.all([
+    openKvStore({ file: data.kvDb, values: data.kvValues }),
+    openR2Store({ db: data.r2Db, blobs: data.r2Blobs }),
+  ]);
+
+  const workers = await serveEachWorker(runtime.workers, async (workerId, folder) => {
+    const reader = capabilityReader(capabilityKey, workerId);
+    const kvHandler = kvBindingHandler({ store: kv, reader });
+    const r2Handler = r2BindingHandler({ store: r2, reader });
+    const server = createWireServer((request) => (isKvRequest(request) ? kvHandler(request) : r2Handler(request)));
+    await server.listen(join(folder, "state.sock"));
+    return server;
+  });
+  const stores = createWireServer(storeHandler({ kv: kvMethods(kv), r2: r2Methods(r2) }));
+  await stores.listen(runtime.stores);
+
+  await serveUntilTold("state", async () => {
+    await Promise.all([workers.close(), stores.close()]);
+    await Promise.all([kv[Symbol.asyncDispose](), r2[Symbol.asyncDispose]()]);
+  });
+}

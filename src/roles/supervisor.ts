@@ -1,0 +1,139 @@
+import { existsSync } from "node:fs";
+import { mkdir, readFile, readdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import type { Config } from "#config.ts";
+import type { RunningSupervisor } from "#cli/supervise.ts";
+import { buildIdUrl } from "#core/entry.ts";
+import { dataLayout, runtimeLayout } from "#core/layout.ts";
+import { setLogLevel } from "#core/log.ts";
+import { childEnvironment } from "#environment.ts";
+import { createWireServer } from "#http/wire/server.ts";
+import { d1Piece } from "#products/d1/binding.ts";
+import { kvPiece } from "#products/kv/binding.ts";
+import { r2Piece } from "#products/r2/binding.ts";
+import type { RunnableVersion } from "#products/workers/runnable.ts";
+import { desiredReader } from "#roles/desired-reader.ts";
+import { routerSettings } from "#roles/egress-rules.ts";
+import { ensureKeys, readKeys } from "#roles/keys.ts";
+import { definitions } from "#roles/service-definitions.ts";
+import { compatibilityChecker } from "#runtime/compatibility-checker.ts";
+import type { FrontSockets } from "#runtime/front-launch.ts";
+import { Fronts } from "#runtime/fronts.ts";
+import { keepLogsSmall } from "#runtime/log-files.ts";
+import { askSocket } from "#runtime/probe.ts";
+import { findChildren } from "#runtime/proc.ts";
+import { Services } from "#runtime/services.ts";
+import { Supervisor } from "#runtime/supervisor.ts";
+import { supervisorHandler } from "#runtime/supervisor-server.ts";
+import { workerConfig, type WorkerConfig } from "#runtime/worker-config.ts";
+import { workerdPath } from "#runtime/workerd.ts";
+
+/** Wires the supervisor of an installation and starts it. */
+export async function startSupervisor(config: Config): Promise<RunningSupervisor> {
+  setLogLevel(config.logLevel);
+  const data = dataLayout(config.data);
+  const instance = config.runtime ?? "";
+  const runtime = runtimeLayout(instance);
+  await ensureKeys(data);
+  for (const folder of [data.logs, data.control, data.state, data.ingress])
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+  const keys = await readKeys(data);
+  const buildId = await readFile(buildIdUrl(), "utf8");
+  const workerd = workerdPath();
+  const environment = childEnvironment();
+
+  // Assigned below: what changes wakes the supervisor, which is made of the parts that change.
+  let supervisor: Supervisor | undefined;
+  const changed = () => supervisor?.wake();
+  const services = new Services({ instance, changed });
+  const desired = desiredReader(data.controlDb);
+  const fronts = new Fronts({
+    instance,
+    parts: {
+      data,
+      runtime,
+      workerd,
+      buildId,
+      sealKey: keys.seal,
+      environment: pickTimeZone(environment),
+      configure: configureWith(config, keys.capability),
+    },
+    trialLimits: { cpuMs: config.startupCpuMs, wallMs: config.startupMs },
+    drainMs: config.drainMs,
+    openRequests: (socket) => openRequests(runtime.ingress, socket),
+    changed,
+  });
+  const own = definitions({ config, data, runtime, keys, buildId, workerd, environment });
+  supervisor = new Supervisor({
+    instance,
+    runtime,
+    services,
+    fronts,
+    always: own.always,
+    egress: own.egress,
+    d1Host: own.d1Host,
+    d1HostCount: config.d1Hosts,
+    readDesired: desired.read,
+    refusesCompatibility: compatibilityChecker({ workerd, folder: runtime.service("compatibility") }),
+    consoleHost: config.consoleHost,
+    appDomain: config.appDomain,
+    drainMs: config.drainMs,
+  });
+
+  const running = supervisor;
+  const server = createWireServer(supervisorHandler(running));
+  await server.listen(runtime.supervisor);
+  const logFiles = keepLogsSmall(async () => [
+    ...(await readdir(data.logs)).map((name) => join(data.logs, name)),
+    ...fronts.logFiles(),
+  ]);
+  const ready = running.start();
+  return {
+    ready,
+    accountId: () => desired.firstAccount(),
+    async stop() {
+      logFiles.stop();
+      await server.close();
+      await running.stop();
+      desired.close();
+      await rm(instance, { recursive: true, force: true });
+    },
+    async kill() {
+      for (const { facts } of findChildren(instance)) if (facts.pid !== process.pid) process.kill(facts.pid, "SIGKILL");
+    },
+  };
+}
+
+/** How a version's process is configured on this installation. */
+function configureWith(config: Config, capabilityKey: Buffer) {
+  const data = dataLayout(config.data);
+  const runtime = runtimeLayout(config.runtime ?? "");
+  return async (version: RunnableVersion, sockets: FrontSockets): Promise<WorkerConfig> => {
+    const types = version.assets ? JSON.parse(await readFile(data.assetManifest(version.assets.tree), "utf8")) : {};
+    return workerConfig(version, {
+      layout: runtime.worker(version.workerId),
+      capabilityKey,
+      sockets,
+      assetsFolder: data.assetFiles,
+      contentTypes: new Map(Object.entries(types as Record<string, string>)),
+      router: routerSettings(config),
+      pieces: { kv: kvPiece, r2: r2Piece, d1: d1Piece },
+    });
+  };
+}
+
+/** A Worker's process needs nothing of our environment but where it finds certificates and what time it is. */
+function pickTimeZone({ TZ, SSL_CERT_FILE, SSL_CERT_DIR }: Record<string, string>): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries({ TZ, SSL_CERT_FILE, SSL_CERT_DIR }).flatMap(([name, value]) =>
+      value === undefined ? [] : [[name, value]],
+    ),
+  );
+}
+
+async function openRequests(ingress: string, socket: string): Promise<number> {
+  if (!existsSync(ingress)) return 0;
+  const { body } = await askSocket(ingress, { path: `/open?socket=${encodeURIComponent(socket)}`, ms: 2000 });
+  const { requests, webSockets } = JSON.parse(body) as { requests: number; webSockets: number };
+  return requests + webSockets;
+}

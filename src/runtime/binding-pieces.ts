@@ -1,0 +1,116 @@
+import { externalService, type BindingPiece } from "#core/binding-piece.ts";
+import { signCapability } from "#core/capability.ts";
+import { embed, type CapnpValue } from "#core/capnp-text.ts";
+import type { WorkerScriptName } from "#core/entry.ts";
+import type { WorkerLayout } from "#core/layout.ts";
+import type { ResolvedBinding, RunnableVersion } from "#products/workers/runnable.ts";
+import { assetsEntrypoint, assetsService } from "#runtime/assets-config.ts";
+import { privateHeaders } from "#runtime/routes.ts";
+
+/**
+ * A file that must lie beside a configuration. `hash`: a link to the blob; `script`: a link to a built worker script; `text`:
+ * written as it is.
+ */
+export type ConfigFile = { name: string } & ({ hash: string } | { script: WorkerScriptName } | { text: string });
+
+/** What a product needs to know to write its binding's piece of a configuration. */
+export type PieceContext = { name: string; workerId: string; socket: string; capabilityKey: Buffer };
+
+/** The pieces that products write themselves. */
+export type PieceMakers = {
+  kv: (options: PieceContext & { namespaceId: string }) => BindingPiece;
+  r2: (options: PieceContext & { bucketId: string }) => BindingPiece;
+  d1: (options: PieceContext & { databaseId: string; host: number }) => BindingPiece;
+};
+
+/** What all bindings of a version add to its configuration. */
+export type BindingPieces = BindingPiece & {
+  extensions: CapnpValue[];
+  files: ConfigFile[];
+  environment: Record<string, string>;
+};
+
+type Piece = Partial<BindingPieces>;
+type Options = { layout: WorkerLayout; capabilityKey: Buffer; pieces: PieceMakers };
+
+/** Capability kind of a service binding; its resource is `<account id>/<script name>`. */
+export const serviceCapability = "service";
+
+const unsupportedModule = "solum:unsupported";
+
+export function bindingPieces(version: RunnableVersion, options: Options): BindingPieces {
+  const all = version.bindings.map((binding, index) => pieceOf(binding, index, version, options));
+  const unsupported = version.bindings.some(({ type }) => type === "unsupported");
+  return {
+    bindings: all.flatMap(({ bindings = [] }) => bindings),
+    services: all.flatMap(({ services = [] }) => services),
+    extensions: unsupported ? [{ name: unsupportedModule, internal: true, esModule: embed("unsupported.js") }] : [],
+    files: [
+      ...all.flatMap(({ files = [] }) => files),
+      ...(unsupported ? [{ name: "unsupported.js", script: "unsupported" } as const] : []),
+    ],
+    environment: Object.assign({}, ...all.map(({ environment = {} }) => environment)) as Record<string, string>,
+  };
+}
+
+function pieceOf(binding: ResolvedBinding, index: number, version: RunnableVersion, options: Options): Piece {
+  const { name } = binding;
+  const { layout, capabilityKey, pieces } = options;
+  const { workerId } = version;
+  const context = (socket: string): PieceContext => ({ name, workerId, socket, capabilityKey });
+  switch (binding.type) {
+    case "plain_text":
+      return { bindings: [{ name, text: binding.text }] };
+    case "json":
+      return { bindings: [{ name, json: JSON.stringify(binding.json) }] };
+    case "secret_text": {
+      const variable = `SOLUM_SECRET_${index}`;
+      return { bindings: [{ name, fromEnvironment: variable }], environment: { [variable]: name } };
+    }
+    case "kv_namespace":
+      return pieces.kv({ ...context(layout.state), namespaceId: binding.namespaceId });
+    case "r2_bucket":
+      return pieces.r2({ ...context(layout.state), bucketId: binding.bucketId });
+    case "d1":
+      return pieces.d1({ ...context(layout.d1Host(binding.host)), databaseId: binding.databaseId, host: binding.host });
+    case "service":
+      return servicePiece(name, binding.service, version, options);
+    case "assets":
+      return { bindings: [{ name, service: { name: assetsService, entrypoint: assetsEntrypoint } }] };
+    case "version_metadata": {
+      const metadata = { id: version.versionId, tag: version.versionTag, timestamp: version.createdOn };
+      return { bindings: [{ name, json: JSON.stringify(metadata) }] };
+    }
+    case "wasm_module":
+    case "text_blob":
+    case "data_blob": {
+      const file = `b${index}`;
+      return {
+        bindings: [{ name, [blobField[binding.type]]: embed(file) }],
+        files: [{ name: file, hash: binding.hash }],
+      };
+    }
+    case "unsupported": {
+      const about = { name: "about", json: JSON.stringify({ name, type: binding.wanted }) };
+      return { bindings: [{ name, wrapped: { moduleName: unsupportedModule, innerBindings: [about] } }] };
+    }
+  }
+}
+
+const blobField = { wasm_module: "wasmModule", text_blob: "text", data_blob: "data" } as const;
+
+/** Goes to the ingress, which knows the current version of the callee. */
+function servicePiece(name: string, service: string, version: RunnableVersion, options: Options): Piece {
+  const serviceName = `service:${name}`;
+  const capability = signCapability(options.capabilityKey, {
+    scope: version.workerId,
+    kind: serviceCapability,
+    resource: `${version.accountId}/${service}`,
+  });
+  // Without these two headers the callee would lose the scheme and `request.cf` (workerd-runtime §13).
+  const http = { cfBlobHeader: privateHeaders.cf, forwardedProtoHeader: privateHeaders.proto };
+  return {
+    bindings: [{ name, service: serviceName }],
+    services: [externalService({ name: serviceName, socket: options.layout.platform, capability, http })],
+  };
+}

@@ -1,0 +1,102 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { closeSync, openSync } from "node:fs";
+import { sleep } from "#core/deadline.ts";
+import { isAlive, markText, markVariable, readProcess, type ChildMark, type ProcessFacts } from "#runtime/proc.ts";
+
+/** A process to run. Two specs of one name with the same hash are the same process. */
+export type ChildSpec = {
+  name: string;
+  hash: string;
+  command: string;
+  args: readonly string[];
+  environment: Readonly<Record<string, string>>;
+  /** File that takes its output; appended to. */
+  logFile: string;
+  /** File that it holds locked for as long as it lives, whatever becomes of the supervisor. */
+  lockFile?: string;
+};
+
+/** A running process, started by us or by the supervisor before us. */
+export interface Child {
+  readonly pid: number;
+  readonly mark: ChildMark;
+  readonly facts: ProcessFacts;
+  /** Resolves when it has ended. */
+  readonly ended: Promise<ChildEnd>;
+  signal(signal: NodeJS.Signals): void;
+}
+
+/** `undefined` where the kernel told somebody else. */
+export type ChildEnd = { code: number | undefined; signal: string | undefined };
+
+/** How long `flock` waits for the holder before it, which was told to end. */
+const lockWaitSeconds = 10;
+/** Exit code of `flock` when it did not get the lock. */
+export const lockHeldCode = 75;
+
+const adoptedPollMs = 50;
+
+/**
+ * Starts a process in a session of its own: it outlives us, and Ctrl-C in our terminal does not reach it. The lock is on a
+ * descriptor that `flock -F` hands to the program, so the kernel frees it exactly when the program ends.
+ */
+export async function startChild(instance: string, spec: ChildSpec): Promise<Child> {
+  const mark = { instance, name: spec.name, hash: spec.hash };
+  const [command, args] = spec.lockFile
+    ? [
+        "flock",
+        ["-w", String(lockWaitSeconds), "-E", String(lockHeldCode), "-F", spec.lockFile, spec.command, ...spec.args],
+      ]
+    : [spec.command, [...spec.args]];
+  const log = openSync(spec.logFile, "a", 0o600);
+  try {
+    const started = spawn(command, args, {
+      detached: true,
+      stdio: ["ignore", log, log],
+      env: { ...spec.environment, [markVariable]: markText(mark) },
+      cwd: "/",
+    });
+    await once(started, "spawn");
+    started.unref();
+    const pid = started.pid ?? 0;
+    const ended = new Promise<ChildEnd>((resolve) => {
+      started.once("exit", (code, signal) => resolve({ code: code ?? undefined, signal: signal ?? undefined }));
+    });
+    const facts = readProcess(pid) ?? { pid, startTicks: 0, cpuMs: 0, ended: true };
+    return { pid, mark, facts, ended, signal: (signal) => void started.kill(signal) };
+  } finally {
+    closeSync(log);
+  }
+}
+
+/** Takes over a process that an earlier supervisor started. Its end is seen by looking, since it is not our child. */
+export function adoptChild(mark: ChildMark, facts: ProcessFacts): Child {
+  const watch = async (): Promise<ChildEnd> => {
+    while (isAlive(facts)) await sleep(adoptedPollMs);
+    return { code: undefined, signal: undefined };
+  };
+  return {
+    pid: facts.pid,
+    mark,
+    facts,
+    ended: watch(),
+    signal(signal) {
+      // Between the look and the signal the pid could be used anew only after four million other processes.
+      if (isAlive(facts)) process.kill(facts.pid, signal);
+    },
+  };
+}
+
+/** Asks a process to end, and ends it when it has not after `graceMs`. */
+export async function stopChild(child: Child, graceMs: number): Promise<void> {
+  child.signal("SIGTERM");
+  const controller = new AbortController();
+  const late = sleep(graceMs, controller.signal).then(
+    () => child.signal("SIGKILL"),
+    () => undefined,
+  );
+  await child.ended;
+  controller.abort();
+  await late;
+}

@@ -1,0 +1,120 @@
+/// <reference path="./workerd-internals.worker.ts" />
+import internalEnv from "cloudflare-internal:env";
+import internalWorkers from "cloudflare-internal:workers";
+import asyncHooks from "node-internal:async_hooks";
+import { logBatchPath, logLevels, logLimits, type LogReply } from "#products/logs/schema.ts";
+import { Recorder } from "#runtime/entry/invocation.ts";
+import { patchTimers, patchWebSocket } from "#runtime/entry/patches.ts";
+import { Runner } from "#runtime/entry/runner.ts";
+import { isClass, wrapClass } from "#runtime/entry/wrap-class.ts";
+import { wrapObject } from "#runtime/entry/wrap-object.ts";
+
+/**
+ * `solum:entry`: what every module Worker starts through. The generated main module (`entry-module.ts`) gives it the user's
+ * exports and exports what it gets back. It is an extension module and evaluated before any of the user's: so it can take
+ * away what the user must not see, needs no compatibility flag, and sees every `console` call.
+ */
+const { now } = Date;
+const { parse } = JSON;
+const { setTimeout } = globalThis;
+const waitUntil = internalWorkers.waitUntil.bind(internalWorkers);
+
+const storage = new asyncHooks.AsyncLocalStorage();
+const recorder = new Recorder({
+  now,
+  sleep: async (ms) =>
+    new Promise((resolve) => {
+      setTimeout(resolve, ms);
+    }),
+  // Outside of the invocation that happens to be current: its log must not grow by ours, nor be kept alive.
+  background: (work) => waitUntil(storage.run(undefined, work)),
+  send: async (body) => {
+    if (!log) return undefined;
+    const signal = AbortSignal.timeout(logLimits.sendMs);
+    try {
+      const response = await log.fetch(`http://log${logBatchPath}`, { method: "POST", body, signal });
+      const text = await response.text();
+      return response.ok ? (parse(text) as LogReply).detail : undefined;
+    } catch {
+      // Nobody is there. Logs are lossy by contract, and the next batch says how many were lost.
+      return undefined;
+    }
+  },
+});
+const runner = new Runner(recorder, storage);
+
+/** Name of the binding that leads to the log socket, and of the export that answers probes. */
+const logBinding = "__SOLUM_LOG";
+const probeExport = "__solum";
+
+type Fetcher = { fetch(url: string, init: RequestInit): Promise<Response> };
+let log: Fetcher | undefined;
+let hidden = false;
+/** Prototypes whose `waitUntil` is counted, and the one that `ctx` had last. */
+const patched = new WeakSet();
+let seenPrototype: unknown;
+takeFrom(internalEnv.getCurrentEnv());
+
+for (const level of logLevels) console[level] = (...args) => recorder.log(runner.current, level, args);
+addEventListener("unhandledrejection", (event) => recorder.exception(runner.current, event.reason));
+patchTimers(storage, (thrown) => recorder.exception(runner.current, thrown));
+patchWebSocket(storage);
+countWaitUntil(internalWorkers);
+
+/** What stands in the place of one of the user's exports; anything that is no entry point is passed through. */
+export function wrapExport(value: unknown, name: string): unknown {
+  if (typeof value === "function" && isClass(value)) {
+    const once = value === internalWorkers.WorkerEntrypoint || internalWorkers.WorkerEntrypoint.isPrototypeOf(value);
+    return wrapClass(value, name, runner, { once, before });
+  }
+  return typeof value === "object" && value !== null ? wrapObject(value, name, runner, before) : value;
+}
+
+/** Answers the supervisor: what is still under way, and `/flush` after sending what is waiting. Exported as `__solum`. */
+export const probe = {
+  async fetch(request: Request, env: unknown, ctx: unknown): Promise<Response> {
+    before(env, ctx);
+    if (new URL(request.url).pathname === "/flush") await recorder.outbox.flush();
+    const { inFlight, openWork, outbox } = recorder;
+    return Response.json({ inFlight, waitUntil: openWork, unsent: outbox.waiting });
+  },
+};
+
+/**
+ * Once, before the first invocation: hides what could not be hidden while the modules were evaluated, and learns the class
+ * of `ctx`, which is global only here. Its `waitUntil` is replaced on the prototype: handlers that are no classes may share one
+ * `ctx` among all requests, so nothing may be put on that.
+ */
+function before(env: unknown, ctx: unknown): void {
+  const prototype: unknown = ctx === undefined || ctx === null ? undefined : Object.getPrototypeOf(ctx);
+  if (prototype !== seenPrototype && typeof prototype === "object" && prototype !== null) {
+    seenPrototype = prototype;
+    if (!patched.has(prototype)) countWaitUntil(prototype as { waitUntil?: unknown });
+  }
+  if (hidden) return;
+  hidden = true;
+  takeFrom(env);
+  const { exports } = (ctx ?? {}) as { exports?: object };
+  for (const list of [internalEnv.getCurrentExports(), exports]) if (list) Reflect.deleteProperty(list, probeExport);
+}
+
+function takeFrom(env: unknown): void {
+  if (typeof env !== "object" || env === null) return;
+  log ??= (env as Record<string, Fetcher | undefined>)[logBinding];
+  Reflect.deleteProperty(env, logBinding);
+}
+
+function countWaitUntil(owner: { waitUntil?: unknown }): void {
+  patched.add(owner);
+  const original = owner.waitUntil;
+  if (typeof original !== "function") return;
+  const counted = {
+    waitUntil(this: unknown, ...args: unknown[]): unknown {
+      const result: unknown = Reflect.apply(original, this, args);
+      runner.track(args[0]);
+      return result;
+    },
+  }.waitUntil;
+  const before = Object.getOwnPropertyDescriptor(owner, "waitUntil") ?? { writable: true, configurable: true };
+  Object.defineProperty(owner, "waitUntil", { ...before, value: counted });
+}

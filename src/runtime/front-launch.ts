@@ -1,0 +1,101 @@
+import { createHash, randomBytes } from "node:crypto";
+import { mkdir, rm, symlink, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { workerScriptUrl } from "#core/entry.ts";
+import type { DataLayout, RuntimeLayout } from "#core/layout.ts";
+import { unseal } from "#core/seal.ts";
+import { secretContext } from "#products/workers/secret-context.ts";
+import type { RunnableVersion } from "#products/workers/runnable.ts";
+import type { ConfigFile } from "#runtime/binding-pieces.ts";
+import type { ChildSpec } from "#runtime/child.ts";
+import type { Launch } from "#runtime/keeper.ts";
+import type { WorkerConfig } from "#runtime/worker-config.ts";
+
+export type FrontParts = {
+  data: DataLayout;
+  runtime: RuntimeLayout;
+  workerd: string;
+  buildId: string;
+  sealKey: Buffer;
+  environment: Readonly<Record<string, string>>;
+  configure: (version: RunnableVersion, sockets: FrontSockets) => Promise<WorkerConfig>;
+};
+
+/** `http` is what the ingress talks to, `probe` what we ask whether it lives and what is under way. */
+export type FrontSockets = { http: string; probe: string };
+
+/** A version to start, with its secrets still sealed. */
+export type Startable = { version: RunnableVersion; secrets: ReadonlyMap<string, Uint8Array>; stagingFolder?: string };
+
+export type FrontLaunch = Launch & { sockets: FrontSockets; folder: string };
+
+const prefix = "front";
+
+/** `front/<worker>/<version>/<process>`: ids of ours, so a name is also a path. */
+export function frontName(version: RunnableVersion, processId: string): string {
+  return `${prefix}/${version.workerId}/${version.versionId}/${processId}`;
+}
+
+export function parseFrontName(name: string): { workerId: string; versionId: string; processId: string } | undefined {
+  const [kind, workerId, versionId, processId] = name.split("/");
+  return kind === prefix && workerId && versionId && processId ? { workerId, versionId, processId } : undefined;
+}
+
+/** Prepares a new process: its folder with the configuration and what it embeds, and how to start it. */
+export async function launchFront(parts: FrontParts, startable: Startable): Promise<FrontLaunch> {
+  const processId = randomBytes(4).toString("hex");
+  const { files, text, ...launch } = await describeFront(parts, startable, processId);
+  await mkdir(launch.folder, { recursive: true, mode: 0o700 });
+  for (const file of files) await placeFile(parts, startable, join(launch.folder, file.name), file);
+  await writeFile(join(launch.folder, "config.capnp"), text, { mode: 0o600 });
+  return launch;
+}
+
+async function placeFile(
+  parts: FrontParts,
+  { stagingFolder }: Startable,
+  path: string,
+  file: ConfigFile,
+): Promise<void> {
+  if ("text" in file) await writeFile(path, file.text, { mode: 0o600 });
+  else if ("script" in file) await symlink(fileURLToPath(workerScriptUrl(file.script)), path);
+  else await symlink(stagingFolder === undefined ? parts.data.blob(file.hash) : join(stagingFolder, file.hash), path);
+}
+
+/** What `launchFront` would start as `processId`; nothing is written. An adopted process must be equal to this. */
+export async function describeFront(
+  parts: FrontParts,
+  startable: Startable,
+  processId: string,
+): Promise<FrontLaunch & Pick<WorkerConfig, "text" | "files">> {
+  const { version, secrets } = startable;
+  const folder = parts.runtime.worker(version.workerId).process(processId);
+  const sockets = { http: join(folder, "http.sock"), probe: join(folder, "probe.sock") };
+  const config = await parts.configure(version, sockets);
+  const texts = Object.fromEntries(
+    Object.entries(config.environment).map(([variable, name]) => [
+      variable,
+      openSecret(parts.sealKey, version, name, secrets.get(name)),
+    ]),
+  );
+  const hash = createHash("sha256")
+    .update(JSON.stringify([parts.buildId, parts.workerd, version, config.text, config.files, texts]))
+    .digest("hex")
+    .slice(0, 32);
+  const spec: ChildSpec = {
+    name: frontName(version, processId),
+    hash,
+    command: parts.workerd,
+    args: ["serve", "--experimental", join(folder, "config.capnp")],
+    environment: { ...parts.environment, ...texts },
+    logFile: join(folder, "output.log"),
+  };
+  const dispose = () => rm(folder, { recursive: true, force: true });
+  return { spec, socket: sockets.probe, sockets, folder, dispose, files: config.files, text: config.text };
+}
+
+function openSecret(key: Buffer, version: RunnableVersion, name: string, sealed: Uint8Array | undefined): string {
+  if (!sealed) throw new Error(`version ${version.versionId} binds the secret ${name}, which is not stored`);
+  return unseal(key, secretContext(version.accountId, version.workerId, name), sealed);
+}

@@ -1,0 +1,63 @@
+import { sleep } from "#core/deadline.ts";
+import { ApiError, fromErrorRecord, systemCode, type ErrorRecord } from "#core/errors.ts";
+import type { Deployer, TrialOutcome } from "#products/workers/deployer.ts";
+import { askSocket } from "#runtime/probe.ts";
+import { apiErrorStatus } from "#runtime/supervisor-server.ts";
+
+const limits = {
+  /** The supervisor has shorter deadlines of its own; this one is for a supervisor that hangs. */
+  answerMs: 60_000,
+  /** How long a supervisor that is being restarted is waited for. */
+  restartMs: 5000,
+};
+
+/** The supervisor as the control process sees it. */
+export function supervisorClient(socket: string): Deployer & { startD1Host(host: number): Promise<void> } {
+  const never = new AbortController().signal;
+  const ask = async (method: string, path: string, body: unknown, signal: AbortSignal = never): Promise<unknown> => {
+    const end = performance.now() + limits.restartMs;
+    for (;;) {
+      try {
+        const answer = await askSocket(socket, {
+          method,
+          path,
+          body: JSON.stringify(body),
+          ms: limits.answerMs,
+          signal,
+        });
+        if (answer.status === apiErrorStatus) throw fromErrorRecord(JSON.parse(answer.body) as ErrorRecord);
+        if (answer.status !== 200) throw new Error(`the supervisor answered ${answer.status} ${answer.body}`);
+        return JSON.parse(answer.body);
+      } catch (error) {
+        const code = systemCode(error);
+        // Nothing was sent: nobody listens. Other failures may have had an effect and are not repeated.
+        if (code !== "ECONNREFUSED" && code !== "ENOENT") throw error;
+        if (performance.now() > end) throw supervisorDown(error);
+        await sleep(50, signal);
+      }
+    }
+  };
+  return {
+    trial: async (request, signal) => (await ask("POST", "/trial", request, signal)) as TrialOutcome,
+    async refusesCompatibility(date, flags) {
+      const { refusal } = (await ask("POST", "/compatibility", { date, flags })) as { refusal?: string };
+      return refusal;
+    },
+    async settle() {
+      await ask("POST", "/settle", null);
+    },
+    async startD1Host(host) {
+      await ask("POST", "/d1-host", { host });
+    },
+  };
+}
+
+/** Ours: on Cloudflare there is no supervisor to be down. */
+function supervisorDown(cause: unknown): ApiError {
+  return new ApiError(
+    503,
+    10504,
+    "Nothing can be deployed while the supervisor is down. What runs goes on. Start it again: solum up",
+    { cause },
+  );
+}

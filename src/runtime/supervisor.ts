@@ -1,0 +1,313 @@
+import { mkdir, readdir, rm, symlink } from "node:fs/promises";
+import { join } from "node:path";
+import { pollUntil, sleep } from "#core/deadline.ts";
+import { messageOf } from "#core/errors.ts";
+import type { RuntimeLayout } from "#core/layout.ts";
+import { createLogger } from "#core/log.ts";
+import type { TrialOutcome } from "#products/workers/deployer.ts";
+import type { DesiredWorker } from "#products/workers/desired.ts";
+import { workerErrors } from "#products/workers/errors.ts";
+import { adoptChild, stopChild } from "#runtime/child.ts";
+import type { Startable } from "#runtime/front-launch.ts";
+import type { Fronts, FrontStatus } from "#runtime/fronts.ts";
+import { askSocket } from "#runtime/probe.ts";
+import { findChildren } from "#runtime/proc.ts";
+import type { RoutingTable } from "#runtime/routes.ts";
+import type { FoundChild, ServiceDefinition, Services, ServiceStatus } from "#runtime/services.ts";
+import { buildTable, sameTable } from "#runtime/table.ts";
+
+/** What should run, as the control database says it. */
+export type Desired = {
+  workers: DesiredWorker[];
+  accountLabels: Map<string, string | undefined>;
+  /** Hosts that hold databases. */
+  d1Hosts: number[];
+  secretsOf: (versionId: string) => ReadonlyMap<string, Uint8Array>;
+};
+
+export type SupervisorParts = {
+  instance: string;
+  runtime: RuntimeLayout;
+  services: Services;
+  fronts: Fronts;
+  /** Processes that always run, in the order of their start. */
+  always: readonly ServiceDefinition[];
+  /** Started with the first Worker. */
+  egress: ServiceDefinition;
+  d1Host: (host: number) => ServiceDefinition;
+  d1HostCount: number;
+  /** What the control database says now; undefined while it does not exist yet. */
+  readDesired: () => Desired | undefined;
+  refusesCompatibility: (date: string, flags: readonly string[]) => Promise<string | undefined>;
+  consoleHost: string;
+  appDomain: string;
+  drainMs: number;
+};
+
+export type SupervisorStatus = {
+  services: ServiceStatus[];
+  fronts: FrontStatus[];
+  hosts: string[];
+  generation: number;
+  /** Version → ms since 1970 at which the ingress began to serve it. */
+  liveSinceMs: Record<string, number>;
+};
+
+const limits = {
+  /** How long a deploy waits until the ingress serves it. */
+  settleMs: 10_000,
+  pushMs: 5000,
+  /** After a pass that failed. */
+  retryMs: 200,
+  /** How long the first start may take until everything answers. */
+  readyMs: 60_000,
+  /** How long a Worker's process waits for the sockets that others open for it. */
+  socketsMs: 2000,
+  evictMs: 2000,
+};
+
+const log = createLogger("supervisor");
+
+/**
+ * Compares what should run with what runs and moves one step at a time. It is woken when the database has changed and
+ * whenever a process has; a pass that fails is tried again. What serves goes on serving when this process is gone.
+ */
+export class Supervisor {
+  readonly #parts: SupervisorParts;
+  #loop: Promise<void> | undefined;
+  #dirty = false;
+  #stopping = false;
+  /** When the ingress began to serve a version, ms since 1970. */
+  readonly #liveSinceMs = new Map<string, number>();
+  /** The table that the ingress has acknowledged, and the process that did. */
+  #acknowledged: { table: RoutingTable; ingressPid: number | undefined } | undefined;
+  #generation = 0;
+  /** Whose generations these are: an ingress that outlives us compares only within one supervisor. */
+  readonly #id = `${process.pid}-${Date.now()}`;
+  #settledOnce = false;
+  /** Workers whose version is being started for the first time: the database does not know them yet. */
+  readonly #onTrial: string[] = [];
+
+  constructor(parts: SupervisorParts) {
+    this.#parts = parts;
+  }
+
+  /** Takes over or ends what an earlier supervisor left, starts what is missing, and resolves once everything serves. */
+  async start(): Promise<void> {
+    const { services, always, instance } = this.#parts;
+    const found = findChildren(instance).filter(({ facts }) => facts.pid !== process.pid);
+    services.setFound(found);
+    await Promise.all(always.map((definition) => services.run(definition)));
+    await this.#adoptFronts(found.filter(({ mark }) => mark.name.startsWith("front/")));
+    await this.#endStrangers(found);
+    this.wake();
+    await pollUntil({ ms: limits.readyMs, everyMs: 10, what: "Starting" }, () => (this.#allReady() ? true : undefined));
+  }
+
+  /** Something has changed: look again. */
+  readonly wake = (): void => {
+    this.#dirty = true;
+    if (!this.#stopping) this.#loop ??= this.#run();
+  };
+
+  /** Starts an uploaded version; see `Deployer.trial`. */
+  async trial(startable: Startable, signal: AbortSignal): Promise<TrialOutcome> {
+    const { workerId } = startable.version;
+    this.#onTrial.push(workerId);
+    try {
+      await this.#ensureWorkerFolder(workerId);
+      const [outcome] = await Promise.all([
+        this.#parts.fronts.trial(startable, signal),
+        this.#untilSocketsOpen(workerId),
+      ]);
+      return outcome;
+    } finally {
+      this.#onTrial.splice(this.#onTrial.indexOf(workerId), 1);
+    }
+  }
+
+  /** Resolves when the ingress serves what the database said when this was called. */
+  async settle(): Promise<void> {
+    const end = performance.now() + limits.settleMs;
+    this.wake();
+    for (;;) {
+      await this.#loop;
+      if (this.#settledOnce) return;
+      if (performance.now() > end) throw workerErrors.notLive();
+      await sleep(10);
+      this.wake();
+    }
+  }
+
+  /** Starts a host that is about to get its first database. */
+  async startD1Host(host: number): Promise<void> {
+    await this.#parts.services.run(this.#parts.d1Host(host));
+  }
+
+  refusesCompatibility(date: string, flags: readonly string[]): Promise<string | undefined> {
+    return this.#parts.refusesCompatibility(date, flags);
+  }
+
+  status(): SupervisorStatus {
+    const table = this.#acknowledged?.table;
+    return {
+      services: this.#parts.services.status(),
+      fronts: this.#parts.fronts.status(),
+      hosts: Object.keys(table?.hosts ?? {}),
+      generation: table?.generation ?? 0,
+      liveSinceMs: Object.fromEntries(this.#liveSinceMs),
+    };
+  }
+
+  /** Finishes what is open, then ends every process. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    await this.#loop;
+    const { services, fronts, runtime, drainMs } = this.#parts;
+    await askSocket(runtime.ingress, { method: "POST", path: "/drain", ms: drainMs }).catch((error: unknown) =>
+      log.warn("the ingress was cut off", { error: messageOf(error) }),
+    );
+    await services.stop("ingress");
+    await fronts.stop();
+    // Whoever others write to ends last.
+    const first = services.names().filter((name) => name !== "state");
+    await Promise.all(first.map((name) => services.stop(name)));
+    await services.stop("state");
+  }
+
+  async #run(): Promise<void> {
+    try {
+      while (this.#dirty && !this.#stopping) {
+        this.#dirty = false;
+        this.#settledOnce = false;
+        await this.#pass().catch(async (error: unknown) => {
+          log.error("a step failed and is tried again", { error });
+          await sleep(limits.retryMs);
+          this.#dirty = true;
+        });
+      }
+    } finally {
+      this.#loop = undefined;
+    }
+    if (this.#dirty && !this.#stopping) this.wake();
+  }
+
+  /** One look: start what is missing, tell the ingress, let go of what nobody is sent to any more. */
+  async #pass(): Promise<void> {
+    const { services, fronts } = this.#parts;
+    const desired = this.#parts.readDesired();
+    if (!desired) return;
+    for (const host of desired.d1Hosts) await services.run(this.#parts.d1Host(host));
+    if (desired.workers.length > 0) await services.run(this.#parts.egress);
+    for (const { worker } of desired.workers) await this.#ensureWorkerFolder(worker.id);
+    fronts.setDesired(startablesOf(desired));
+    const table = buildTable({
+      ...this.#parts,
+      generation: ++this.#generation,
+      desired: desired.workers,
+      accountLabels: desired.accountLabels,
+      targetOf: (versionId) => fronts.targetOf(versionId),
+      previous: this.#acknowledged?.table,
+    });
+    if (!(await this.#acknowledge(table))) return;
+    fronts.releaseExcept(new Set(Object.keys(table.targets)));
+    await this.#removeWorkerFolders(desired);
+    this.#settledOnce = desired.workers.every(({ versions }) =>
+      versions.every(({ version }) => fronts.isSettled(version.id)),
+    );
+  }
+
+  /** Whether the ingress serves `table` now. An ingress that was started anew is told again. */
+  async #acknowledge(table: RoutingTable): Promise<boolean> {
+    const { services, runtime } = this.#parts;
+    const ingressPid = services.pidOf("ingress");
+    const current = this.#acknowledged;
+    if (current && current.ingressPid === ingressPid && sameTable(current.table, table))
+      return services.isReady("ingress");
+    if (!services.isReady("ingress")) return false;
+    const answer = await askSocket(runtime.ingress, {
+      method: "PUT",
+      path: "/table",
+      body: JSON.stringify({ supervisor: this.#id, table }),
+      ms: limits.pushMs,
+    });
+    if (answer.status !== 200) throw new Error(`the ingress refused a table: ${answer.status} ${answer.body}`);
+    this.#acknowledged = { table, ingressPid };
+    for (const versionId of this.#liveSinceMs.keys())
+      if (!table.targets[versionId]) this.#liveSinceMs.delete(versionId);
+    for (const versionId of Object.keys(table.targets))
+      if (!this.#liveSinceMs.has(versionId)) this.#liveSinceMs.set(versionId, Date.now());
+    return true;
+  }
+
+  #allReady(): boolean {
+    const { services, always } = this.#parts;
+    return (
+      always.every(({ name }) => services.isReady(name)) &&
+      services.status().every(({ state }) => state === "ready") &&
+      this.#settledOnce
+    );
+  }
+
+  async #adoptFronts(found: readonly FoundChild[]): Promise<void> {
+    const desired = found.length > 0 ? this.#parts.readDesired() : undefined;
+    const startables = new Map(
+      desired ? startablesOf(desired).map((startable) => [startable.version.versionId, startable]) : [],
+    );
+    await Promise.all(
+      found.map(async ({ mark, facts }) => {
+        const child = adoptChild(mark, facts);
+        if (!(await this.#parts.fronts.adopt(mark, facts, child, startables))) await stopChild(child, limits.evictMs);
+      }),
+    );
+  }
+
+  /** Ends processes of an earlier supervisor that nothing asks for: they may hold a lock or a socket. */
+  async #endStrangers(found: readonly FoundChild[]): Promise<void> {
+    const wanted = new Set([...this.#parts.services.names(), this.#parts.egress.name]);
+    for (let host = 0; host < this.#parts.d1HostCount; host++) wanted.add(this.#parts.d1Host(host).name);
+    const strangers = found.filter(({ mark }) => !mark.name.startsWith("front/") && !wanted.has(mark.name));
+    await Promise.all(strangers.map(({ mark, facts }) => stopChild(adoptChild(mark, facts), limits.evictMs)));
+  }
+
+  /** A Worker's own sockets: links to the processes that serve everybody; the others appear when their owners see the folder. */
+  async #ensureWorkerFolder(workerId: string): Promise<void> {
+    const { runtime, d1HostCount } = this.#parts;
+    const worker = runtime.worker(workerId);
+    await mkdir(worker.root, { recursive: true, mode: 0o700 });
+    await linkTo(runtime.egress, worker.egress);
+    for (let host = 0; host < d1HostCount; host++) await linkTo(runtime.d1Host(host), worker.d1Host(host));
+  }
+
+  async #untilSocketsOpen(workerId: string): Promise<void> {
+    // The ingress opens its own when the table names the Worker, which is before any request.
+    const names = ["state.sock", "log.sock"];
+    const folder = this.#parts.runtime.worker(workerId).root;
+    await pollUntil({ ms: limits.socketsMs, everyMs: 5, what: "opening a Worker's sockets" }, async () => {
+      const present = new Set(await readdir(folder));
+      return names.every((name) => present.has(name)) ? true : undefined;
+    }).catch((error: unknown) =>
+      log.warn("a Worker starts before all its sockets are open", { workerId, error: messageOf(error) }),
+    );
+  }
+
+  async #removeWorkerFolders({ workers }: Desired): Promise<void> {
+    const { runtime, fronts } = this.#parts;
+    const used = new Set([...workers.map(({ worker }) => worker.id), ...fronts.workerIds(), ...this.#onTrial]);
+    for (const workerId of await readdir(runtime.workers)) {
+      if (!used.has(workerId)) await rm(join(runtime.workers, workerId), { recursive: true, force: true });
+    }
+  }
+}
+
+function startablesOf(desired: Desired): Startable[] {
+  return desired.workers.flatMap(({ versions }) =>
+    versions.map(({ version }) => ({ version: version.runnable, secrets: desired.secretsOf(version.id) })),
+  );
+}
+
+async function linkTo(target: string, path: string): Promise<void> {
+  await symlink(target, path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== "EEXIST") throw error;
+  });
+}

@@ -1,0 +1,155 @@
+import { CapnpRaw, configText, embed, type CapnpValue } from "#core/capnp-text.ts";
+import { externalService } from "#core/binding-piece.ts";
+import { signCapability } from "#core/capability.ts";
+import type { WorkerLayout } from "#core/layout.ts";
+import type { ModuleType, RunnableVersion } from "#products/workers/runnable.ts";
+import { assetsService, assetsServiceConfig } from "#runtime/assets-config.ts";
+import { bindingPieces, type ConfigFile, type PieceMakers } from "#runtime/binding-pieces.ts";
+import { entryLibrary, entryModule, mainModule, probeEntrypoint } from "#runtime/entry-module.ts";
+import { routerCacheEntrypoint, routerService, routerServices } from "#runtime/router-config.ts";
+import type { RouterSettings } from "#runtime/router-settings.ts";
+import { privateHeaders } from "#runtime/routes.ts";
+
+export type WorkerConfigOptions = {
+  layout: WorkerLayout;
+  capabilityKey: Buffer;
+  /** Absolute paths of the sockets that the process listens on. */
+  sockets: { http: string; probe: string };
+  /** Folder of the version's assets. */
+  assetsFolder: (tree: string) => string;
+  /** What each asset was uploaded as, by its path with a leading slash. */
+  contentTypes: ReadonlyMap<string, string>;
+  router: RouterSettings;
+  pieces: PieceMakers;
+  v8Flags?: readonly string[];
+};
+
+export type WorkerConfig = {
+  text: string;
+  /** Environment variable → name of the secret binding whose text it must hold. */
+  environment: Record<string, string>;
+  /** Files that must lie beside the configuration. */
+  files: ConfigFile[];
+};
+
+/** Names in a configuration. */
+export const userService = "user";
+export const logBinding = "__SOLUM_LOG";
+
+/**
+ * The workerd configuration of one process of a version. Pure: the same version and options give the same text, which is how
+ * the supervisor tells whether a process that it finds is the one it wants.
+ */
+export function workerConfig(version: RunnableVersion, options: WorkerConfigOptions): WorkerConfig {
+  const pieces = bindingPieces(version, options);
+  const program = programOf(version);
+  const { assets } = version;
+  const hasCode = version.format !== "assets-only";
+  const services: CapnpValue[] = [{ name: "internet", network: { allow: [] } }];
+  if (assets) {
+    const folder = options.assetsFolder(assets.tree);
+    services.push(assetsServiceConfig(version, assets.config, { folder, contentTypes: options.contentTypes }));
+  }
+  if (hasCode) {
+    services.push({
+      name: userService,
+      worker: {
+        ...program.worker,
+        compatibilityDate: version.compatibilityDate,
+        compatibilityFlags: version.compatibilityFlags,
+        bindings: [...pieces.bindings, ...program.bindings],
+        globalOutbound: routerService,
+        cacheApiOutbound: { name: routerService, entrypoint: routerCacheEntrypoint },
+      },
+    });
+    const { workerId } = version;
+    services.push(...routerServices({ ...options, workerId, settings: options.router, script: "router.js" }));
+    services.push(logService(version, options));
+  }
+  services.push(...program.services, ...pieces.services);
+  const text = configText({
+    services,
+    sockets: [
+      {
+        name: "http",
+        address: `unix:${options.sockets.http}`,
+        service: assets ? assetsService : userService,
+        http: { cfBlobHeader: privateHeaders.cf, forwardedProtoHeader: privateHeaders.proto },
+      },
+      { name: "probe", address: `unix:${options.sockets.probe}`, service: program.probe, http: {} },
+    ],
+    extensions: [...program.extensions, ...pieces.extensions].length
+      ? [{ modules: [...program.extensions, ...pieces.extensions] }]
+      : undefined,
+    v8Flags: options.v8Flags,
+  });
+  const router: ConfigFile[] = hasCode ? [{ name: "router.js", script: "router" }] : [];
+  return { text, environment: pieces.environment, files: [...program.files, ...router, ...pieces.files] };
+}
+
+/** What of a version's configuration depends on its format. */
+type Program = {
+  worker: { [member: string]: CapnpValue };
+  /** Bindings of ours, after the user's: taking the last property away again keeps `env` a fast object. */
+  bindings: CapnpValue[];
+  services: CapnpValue[];
+  extensions: CapnpValue[];
+  probe: CapnpValue;
+  files: ConfigFile[];
+};
+
+function programOf(version: RunnableVersion): Program {
+  if (version.format === "modules") return modulesProgram(version);
+  const probeFile: ConfigFile = { name: "probe.js", script: "probe" };
+  const probe = { name: "probe", worker: moduleWorker("probe.js") };
+  const program = { bindings: [], extensions: [], probe: "probe" };
+  if (version.format === "assets-only") return { ...program, worker: {}, services: [probe], files: [probeFile] };
+  const [script] = version.modules;
+  if (!script) throw new Error("a service-worker version without its script");
+  const tail = { ...moduleWorker("tail.js"), bindings: [{ name: "LOG", service: "log" }] };
+  return {
+    ...program,
+    worker: { serviceWorkerScript: embed("m0"), tails: ["tail"] },
+    services: [probe, { name: "tail", worker: tail }],
+    files: [{ name: "m0", hash: script.hash }, { name: "tail.js", script: "tail" }, probeFile],
+  };
+}
+
+function modulesProgram(version: RunnableVersion): Program {
+  const modules = version.modules.map((module, index) => ({
+    name: module.name,
+    [moduleField[module.type]]: embed(`m${index}`),
+  }));
+  return {
+    worker: { modules: [{ name: mainModule, esModule: embed("main.js") }, ...modules] },
+    bindings: [{ name: logBinding, service: "log" }],
+    services: [],
+    extensions: [{ name: entryLibrary, esModule: embed("entry.js") }],
+    probe: { name: userService, entrypoint: probeEntrypoint },
+    files: [
+      { name: "main.js", text: entryModule(version) },
+      { name: "entry.js", script: "entry" },
+      ...version.modules.map(({ hash }, index) => ({ name: `m${index}`, hash })),
+    ],
+  };
+}
+
+const moduleField: Record<ModuleType, string> = {
+  esm: "esModule",
+  cjs: "commonJsModule",
+  text: "text",
+  data: "data",
+  wasm: "wasm",
+  json: "json",
+};
+
+/** A Worker of ours that is one file. */
+function moduleWorker(file: string): { [member: string]: CapnpValue } {
+  return { modules: [{ name: file, esModule: embed(file) }], compatibilityDate: "2026-11-01" };
+}
+
+function logService(version: RunnableVersion, options: WorkerConfigOptions): CapnpValue {
+  const { workerId: scope, versionId: resource } = version;
+  const capability = signCapability(options.capabilityKey, { scope, kind: "log", resource });
+  return externalService({ name: "log", socket: options.layout.log, capability });
+}

@@ -1,0 +1,2 @@
+for (;;) globalThis.x = 1;
+export default { fetch: () => new Response("never") };

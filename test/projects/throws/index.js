@@ -1,0 +1,2 @@
+throw new TypeError("thrown at start-up");
+export default { fetch: () => new Response("never") };

@@ -1,0 +1,228 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { request, type IncomingHttpHeaders, type IncomingMessage } from "node:http";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { buffer } from "node:stream/consumers";
+import { pollUntil } from "#core/deadline.ts";
+import { isAlive, findChildren } from "#runtime/proc.ts";
+
+const root = join(import.meta.dirname, "..", "..");
+const program = [
+  join(root, "node_modules", ".bin", "node"),
+  "--disable-warning=ExperimentalWarning",
+  join(root, "dist", "main.js"),
+] as const;
+
+/** Wranglers of both generations of the deploy protocol (wrangler-api §3.9). */
+export const wranglers = { "4.156": "wrangler", "4.125": "wrangler-4-125" } as const;
+export type WranglerVersion = keyof typeof wranglers;
+
+export type Answer = { status: number; headers: IncomingHttpHeaders; body: Buffer; text: string };
+export type Outcome = { code: number; output: string };
+
+/** A Solum of its own for a test: the built program, in temporary folders, on a free port. */
+export class Solum implements AsyncDisposable {
+  /** Everything of this instance is below it, runtime folder apart. */
+  readonly folder = mkdtempSync(join(tmpdir(), "solum-test-"));
+  readonly data = join(this.folder, "data");
+  port = 0;
+  output = "";
+  environment: Record<string, string> = {};
+  #process: ChildProcess | undefined;
+  readonly #flags: readonly string[];
+
+  constructor(flags: readonly string[] = []) {
+    this.#flags = flags;
+  }
+
+  /** Starts and waits until it says that it is ready. */
+  static async start(...flags: string[]): Promise<Solum> {
+    const solum = new Solum(flags);
+    solum.port = await freePort();
+    await solum.up();
+    return solum;
+  }
+
+  /** `solum up` on this instance's folders; again after it ended or was killed. */
+  async up(): Promise<void> {
+    const child = spawn(
+      program[0],
+      [...program.slice(1), "up", "--data", this.data, "--port", String(this.port), ...this.#flags],
+      {
+        env: this.#ownEnvironment(),
+        stdio: ["ignore", "pipe", "pipe"],
+      },
+    );
+    this.#process = child;
+    this.output = "";
+    const collect = (bytes: Buffer) => (this.output += bytes.toString());
+    child.stdout.on("data", collect);
+    child.stderr.on("data", collect);
+    await pollUntil({ ms: 60_000, everyMs: 5, what: "solum up" }, () => {
+      if (child.exitCode !== null) throw new Error(`solum up ended with ${child.exitCode}:\n${this.output}`);
+      return this.output.includes("Solum is ready") ? true : undefined;
+    });
+    const env = await this.run("env", "--json", "--data", this.data);
+    this.environment = JSON.parse(env.output) as Record<string, string>;
+  }
+
+  get pid(): number {
+    return this.#process?.pid ?? 0;
+  }
+
+  get runtime(): string {
+    return (JSON.parse(readFileSync(join(this.data, "instance.json"), "utf8")) as { runtime: string }).runtime;
+  }
+
+  /** A command of `solum`, to its end. */
+  async run(...args: string[]): Promise<Outcome> {
+    return runToEnd(program[0], [...program.slice(1), ...args], { environment: this.#ownEnvironment() });
+  }
+
+  /** The same, in a project's folder. */
+  async runIn(folder: string, ...args: string[]): Promise<Outcome> {
+    return runToEnd(program[0], [...program.slice(1), ...args], { cwd: folder, environment: this.#ownEnvironment() });
+  }
+
+  /** The unmodified wrangler, in `project`. */
+  async wrangler(
+    project: string,
+    args: readonly string[],
+    options: { version?: WranglerVersion; input?: string } = {},
+  ): Promise<Outcome> {
+    const bin = join(root, "node_modules", wranglers[options.version ?? "4.156"], "bin", "wrangler.js");
+    return runToEnd(program[0], [bin, ...args], {
+      cwd: project,
+      environment: { ...this.#ownEnvironment(), ...this.environment },
+      ...(options.input === undefined ? {} : { input: options.input }),
+    });
+  }
+
+  /** A copy of a project of `test/projects`, for wrangler to work in. Modules resolve from the repository. */
+  project(name: string): string {
+    const folder = join(root, "test", ".projects");
+    mkdirSync(folder, { recursive: true });
+    const target = mkdtempSync(join(folder, `${name}-`));
+    this.#projects.push(target);
+    cpSync(join(root, "test", "projects", name), target, { recursive: true });
+    return target;
+  }
+  readonly #projects: string[] = [];
+
+  /** A request to a host of the ingress, whether or not the host resolves here. */
+  async request(
+    host: string,
+    path = "/",
+    options: { method?: string; headers?: Record<string, string>; body?: Buffer | string; signal?: AbortSignal } = {},
+  ): Promise<Answer> {
+    const outgoing = request({
+      host: "127.0.0.1",
+      port: this.port,
+      method: options.method ?? "GET",
+      path,
+      headers: { host: `${host}:${this.port}`, ...options.headers },
+      agent: false,
+      ...(options.signal ? { signal: options.signal } : {}),
+    });
+    outgoing.end(options.body);
+    const [response] = (await once(outgoing, "response")) as [IncomingMessage];
+    const body = await buffer(response);
+    return { status: response.statusCode ?? 0, headers: response.headers, body, text: body.toString("utf8") };
+  }
+
+  /** A request to the API below the first account. */
+  async api(
+    method: string,
+    path: string,
+    body?: unknown,
+  ): Promise<{
+    status: number;
+    json: { success: boolean; errors: { code: number; message: string }[]; result: unknown };
+  }> {
+    const answer = await this.request(
+      "localhost",
+      `/client/v4/accounts/${this.environment["CLOUDFLARE_ACCOUNT_ID"]}${path}`,
+      {
+        method,
+        headers: { authorization: `Bearer ${this.environment["CLOUDFLARE_API_TOKEN"]}` },
+        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      },
+    );
+    return { status: answer.status, json: JSON.parse(answer.text) as never };
+  }
+
+  /** An answer of the API below the first account that is no envelope. */
+  async rawApi(path: string): Promise<Answer> {
+    return this.request("localhost", `/client/v4/accounts/${this.environment["CLOUDFLARE_ACCOUNT_ID"]}${path}`, {
+      headers: { authorization: `Bearer ${this.environment["CLOUDFLARE_API_TOKEN"]}` },
+    });
+  }
+
+  /** SIGTERM, and its exit code. */
+  async stop(): Promise<number | null> {
+    const child = this.#process;
+    if (!child || child.exitCode !== null || child.signalCode !== null) return child?.exitCode ?? null;
+    child.kill("SIGTERM");
+    await once(child, "exit");
+    return child.exitCode;
+  }
+
+  /** SIGKILL of `solum up` alone; what it started goes on. */
+  async killSupervisor(): Promise<void> {
+    const child = this.#process;
+    if (!child || child.exitCode !== null || child.signalCode !== null) return;
+    child.kill("SIGKILL");
+    await once(child, "exit");
+  }
+
+  /** Ends everything and removes every file. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    const { runtime } = this;
+    await this.stop();
+    for (const { facts } of findChildren(runtime)) if (isAlive(facts)) process.kill(facts.pid, "SIGKILL");
+    for (const folder of [this.folder, runtime, ...this.#projects]) rmSync(folder, { recursive: true, force: true });
+  }
+
+  #ownEnvironment(): Record<string, string> {
+    return {
+      PATH: process.env["PATH"] ?? "",
+      HOME: this.folder,
+      XDG_STATE_HOME: join(this.folder, "state"),
+      CI: "1",
+      NO_COLOR: "1",
+      WRANGLER_HIDE_BANNER: "true",
+    };
+  }
+}
+
+async function runToEnd(
+  command: string,
+  args: readonly string[],
+  options: { cwd?: string; environment: Record<string, string>; input?: string },
+): Promise<Outcome> {
+  const child = spawn(command, args, {
+    cwd: options.cwd ?? tmpdir(),
+    env: options.environment,
+    stdio: ["pipe", "pipe", "pipe"],
+  });
+  let output = "";
+  child.stdout.on("data", (bytes: Buffer) => (output += bytes.toString()));
+  child.stderr.on("data", (bytes: Buffer) => (output += bytes.toString()));
+  child.stdin.end(options.input ?? "");
+  const [code] = (await once(child, "close")) as [number | null];
+  return { code: code ?? -1, output };
+}
+
+/** A port that was free a moment ago. */
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  server.close();
+  await once(server, "close");
+  if (typeof address !== "object" || !address) throw new Error("no port");
+  return address.port;
+}
