@@ -71,7 +71,7 @@ async function startSolum(folder: string): Promise<{ port: number; pid: number; 
   );
   const [bucketId] = (await once(store, "message")) as [string];
   const port = await freePort();
-  const piece = r2Piece({ binding: "R2", bucketId, workerId, socket: join(folder, "s"), capabilityKey });
+  const piece = r2Piece({ name: "R2", bucketId, workerId, socket: join(folder, "s"), capabilityKey });
   writeFileSync(
     join(folder, "config.capnp"),
     configText({
