@@ -46,20 +46,26 @@ export async function supervise(
   await stopping;
 }
 
-/** Resolves when everything has stopped. A second signal does not wait for what is open. */
+/** A signal that comes this soon after the first is the same one: npm passes on what the terminal has sent already. */
+const sameSignalMs = 1000;
+
+/** Resolves when everything has stopped. A second Ctrl-C does not wait for what is open. */
 async function stopOnSignal(supervisor: RunningSupervisor, config: Config): Promise<void> {
-  const signal = await Promise.race([
-    once(process, "SIGTERM").then(() => "SIGTERM"),
-    once(process, "SIGINT").then(() => "SIGINT"),
-  ]);
+  const { promise: told, resolve: tell } = Promise.withResolvers<NodeJS.Signals>();
+  const { promise: cutOff, resolve: cut } = Promise.withResolvers<void>();
+  let firstMs: number | undefined;
+  // These stay: a signal without a listener would end this process and leave the others.
+  const take = (signal: NodeJS.Signals) => {
+    firstMs ??= performance.now();
+    tell(signal);
+    if (signal === "SIGINT" && performance.now() - firstMs > sameSignalMs) cut();
+  };
+  process.on("SIGINT", take);
+  process.on("SIGTERM", take);
+  const signal = await told;
   const waits = `up to ${Math.round(config.drainMs / 1000)} s for requests that are open`;
-  say(
-    signal === "SIGINT"
-      ? `Stopping: waiting ${waits} (Ctrl-C again to cut them off) ...`
-      : `Stopping: waiting ${waits} ...`,
-  );
-  const again = Promise.race([once(process, "SIGTERM"), once(process, "SIGINT")]).then(() => supervisor.kill());
-  await Promise.race([supervisor.stop(), again]);
+  say(`Stopping: waiting ${waits}${signal === "SIGINT" ? " (Ctrl-C again to cut them off)" : ""} ...`);
+  await Promise.race([supervisor.stop(), cutOff.then(() => supervisor.kill())]);
   await rm(dataLayout(config.data).instance, { force: true });
   say("Stopped.");
   process.exit(0);

@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { request, type IncomingHttpHeaders, type IncomingMessage } from "node:http";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -41,9 +41,19 @@ export class Solum implements AsyncDisposable {
   /** Starts and waits until it says that it is ready. */
   static async start(...flags: string[]): Promise<Solum> {
     const solum = new Solum(flags);
-    solum.port = await freePort();
-    await solum.up();
+    await solum.start();
     return solum;
+  }
+
+  async start(): Promise<void> {
+    this.port = await freePort();
+    await this.up();
+  }
+
+  /** Settings in the data folder's own file. */
+  writeConfig(settings: Record<string, unknown>): void {
+    mkdirSync(this.data, { recursive: true });
+    writeFileSync(join(this.data, "config.json"), JSON.stringify(settings));
   }
 
   /** `solum up` on this instance's folders; again after it ended or was killed. */
@@ -80,6 +90,18 @@ export class Solum implements AsyncDisposable {
   /** A command of `solum`, to its end. */
   async run(...args: string[]): Promise<Outcome> {
     return runToEnd(program[0], [...program.slice(1), ...args], { environment: this.#ownEnvironment() });
+  }
+
+  /** A command that goes on until it is stopped. */
+  follow(...args: string[]): { output: () => string; stop(): void } {
+    const child = spawn(program[0], [...program.slice(1), ...args], {
+      env: this.#ownEnvironment(),
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    let output = "";
+    child.stdout.on("data", (bytes: Buffer) => (output += bytes.toString()));
+    child.stderr.on("data", (bytes: Buffer) => (output += bytes.toString()));
+    return { output: () => output, stop: () => void child.kill("SIGTERM") };
   }
 
   /** The same, in a project's folder. */
@@ -180,10 +202,11 @@ export class Solum implements AsyncDisposable {
 
   /** Ends everything and removes every file. */
   async [Symbol.asyncDispose](): Promise<void> {
-    const { runtime } = this;
+    const runtime = existsSync(join(this.data, "instance.json")) ? [this.runtime] : [];
     await this.stop();
-    for (const { facts } of findChildren(runtime)) if (isAlive(facts)) process.kill(facts.pid, "SIGKILL");
-    for (const folder of [this.folder, runtime, ...this.#projects]) rmSync(folder, { recursive: true, force: true });
+    for (const { facts } of runtime.flatMap((instance) => findChildren(instance)))
+      if (isAlive(facts)) process.kill(facts.pid, "SIGKILL");
+    for (const folder of [this.folder, ...runtime, ...this.#projects]) rmSync(folder, { recursive: true, force: true });
   }
 
   #ownEnvironment(): Record<string, string> {
