@@ -132,7 +132,10 @@ async function drive(port: number, path: string, until: number, times: number[])
         const end = head.indexOf("\r\n\r\n");
         if (end < 0) return;
         const text = head.toString("latin1", 0, end);
-        if (!text.startsWith("HTTP/1.1 200")) return void reject(new Error(text));
+        if (!text.startsWith("HTTP/1.1 200")) {
+          reject(new Error(text));
+          return;
+        }
         const length = /content-length: (\d+)/i.exec(text)?.[1];
         left = length === undefined ? Number.POSITIVE_INFINITY : Number(length);
         rest = head.subarray(end + 4);

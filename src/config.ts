@@ -16,7 +16,7 @@ const list = z.preprocess(
   z.array(z.string()),
 );
 
-export const settings = z.strictObject({
+const settings = z.strictObject({
   data: z.string().min(1).describe("Folder that holds everything durable."),
   runtime: z
     .string()
@@ -73,7 +73,7 @@ export function flagOf(name: SettingName): string {
 }
 
 /** `appDomain` → `SOLUM_APP_DOMAIN`. */
-export function variableOf(name: SettingName): string {
+function variableOf(name: SettingName): string {
   return `SOLUM_${flagOf(name).replaceAll("-", "_").toUpperCase()}`;
 }
 

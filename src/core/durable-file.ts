@@ -1,5 +1,4 @@
-import { open, mkdir, rename } from "node:fs/promises";
-import { dirname } from "node:path";
+import { open, mkdir } from "node:fs/promises";
 
 /** Makes the names in `folder` durable: a file that was created or renamed there survives power loss only after this. */
 export async function syncFolder(folder: string): Promise<void> {
@@ -20,14 +19,6 @@ export async function writeDurably(path: string, bytes: Uint8Array | string, mod
   } finally {
     await handle.close();
   }
-}
-
-/** Puts `bytes` at `path` so that at any moment, power loss included, either the old content is there or the new one. */
-export async function replaceDurably(path: string, bytes: Uint8Array | string, mode = 0o600): Promise<void> {
-  const temporary = `${path}.${process.pid}.${Date.now()}.tmp`;
-  await writeDurably(temporary, bytes, mode);
-  await rename(temporary, path);
-  await syncFolder(dirname(path));
 }
 
 /** Makes `folder` and what is missing above it; only its owner may enter. */

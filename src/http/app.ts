@@ -15,7 +15,7 @@ export type Api = Hono<ApiEnv>;
 const log = createLogger("http.app");
 
 /** Body bytes of an ordinary JSON request; routes that take more say so. */
-export const jsonBytesMax = 4 * 1024 * 1024;
+const jsonBytesMax = 4 * 1024 * 1024;
 
 /** A router in the v4 dialect: errors and unknown paths become envelopes. */
 export function createApi(): Api {
@@ -84,7 +84,7 @@ export async function readJson<T>(c: Context, schema: z.ZodType<T>, bytesMax = j
 }
 
 /** `value` checked against `schema`; the first problem becomes a 400 that names the field. */
-export function parse<T>(schema: z.ZodType<T>, value: unknown): T {
+function parse<T>(schema: z.ZodType<T>, value: unknown): T {
   const result = schema.safeParse(value);
   if (result.success) return result.data;
   const issue = result.error.issues[0];

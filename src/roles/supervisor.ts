@@ -73,7 +73,7 @@ export async function startSupervisor(config: Config): Promise<RunningSupervisor
     egress: own.egress,
     d1Host: own.d1Host,
     d1HostCount: config.d1Hosts,
-    readDesired: desired.read,
+    readDesired: () => desired.read(),
     refusesCompatibility: compatibilityChecker({ workerd, folder: runtime.service("compatibility") }),
     consoleHost: config.consoleHost,
     appDomain: config.appDomain,

@@ -34,7 +34,7 @@ type Piece = Partial<BindingPieces>;
 type Options = { layout: WorkerLayout; capabilityKey: Buffer; pieces: PieceMakers };
 
 /** Capability kind of a service binding; its resource is `<account id>/<script name>`. */
-export const serviceCapability = platformCapabilities.service;
+const serviceCapability = platformCapabilities.service;
 
 const unsupportedModule = "solum:unsupported";
 

@@ -33,7 +33,7 @@ export type ChildEnd = { code: number | undefined; signal: string | undefined };
 /** How long `flock` waits for the holder before it, which was told to end. */
 const lockWaitSeconds = 10;
 /** Exit code of `flock` when it did not get the lock. */
-export const lockHeldCode = 75;
+const lockHeldCode = 75;
 
 const adoptedPollMs = 50;
 

@@ -11,7 +11,7 @@ export type EgressRules = {
 };
 
 /** Put on every answer of an upstream server, so that workerd's own failures can be told from them; see `router.worker.ts`. */
-export const upstreamMark = "x-solum-upstream";
+const upstreamMark = "x-solum-upstream";
 
 /**
  * Blocks that no Worker reaches unless `egressAllow` names that very block: metadata services, and what workerd's `public`

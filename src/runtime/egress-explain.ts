@@ -45,7 +45,7 @@ export function egressExplainHandler(options: {
 }
 
 /** Why connecting to `question` fails, as far as can be found out within 2 s. */
-export async function explainEgress(asked: EgressQuestion, rules: EgressRules): Promise<EgressExplanation> {
+async function explainEgress(asked: EgressQuestion, rules: EgressRules): Promise<EgressExplanation> {
   try {
     return await withDeadline(limits.explainMs, "looking into it", async (signal) => explain(asked, rules, signal));
   } catch (error) {

@@ -44,7 +44,10 @@ test("arguments and exceptions are told as workerd's own tail tells them", async
   const told = (message: LogMessage | undefined) => ({
     outcome: message?.outcome,
     entrypoint: message?.entrypoint,
-    event: { ...message?.event, request: { method: (message?.event?.["request"] as { method: string }).method } },
+    event: {
+      ...message?.event,
+      request: { method: (message?.event?.["request"] as { method: string } | undefined)?.method },
+    },
     logs: message?.logs.map((line) => ({ ...line, timestamp: 0, errorInfo: line.errorInfo?.map(withoutFrames) })),
     exceptions: message?.exceptions.map(withoutFrames),
   });
@@ -84,7 +87,7 @@ describe("lines find the invocation that wrote them", () => {
     expect(bodies).toEqual(paths);
     const all = await worker.messages((messages) => messages.flatMap(({ logs }) => logs).length >= paths.length * 7);
     for (const path of paths) {
-      expect(linesOf(all, path).toSorted(), path).toEqual(
+      expect(linesOf(all, path).map(String).toSorted(), path).toEqual(
         ["after a wait", "begin", "ctx.waitUntil", "imported waitUntil", "microtask", "stream", "timer"].map(
           (what) => `${path} ${what}`,
         ),
@@ -110,8 +113,8 @@ describe("lines find the invocation that wrote them", () => {
     await worker.get("/slow");
     expect(await worker.probe()).toMatchObject({ inFlight: 0, waitUntil: 1 });
     const all = await worker.messages((messages) => messages.some(({ exceptions }) => exceptions.length > 0));
-    const id = all[0]?.id;
-    expect(all.map(({ id, part, outcome }) => ({ id, part, outcome }))).toEqual([
+    const [{ id } = { id: undefined }] = all;
+    expect(all.map((message) => ({ id: message.id, part: message.part, outcome: message.outcome }))).toEqual([
       { id, part: undefined, outcome: "ok" },
       { id, part: "late", outcome: "ok" },
       { id, part: "late", outcome: "ok" },
@@ -162,7 +165,7 @@ describe("lines find the invocation that wrote them", () => {
     expect(
       calls
         .map(({ event, logs, outcome }) => [event?.["rpcMethod"], outcome, logs.map(({ message }) => message[0])])
-        .toSorted(),
+        .toSorted((a, b) => (String(a) < String(b) ? -1 : 1)),
     ).toEqual([
       ["value", "ok", ["made", "read"]],
       ["work", "exception", ["made", "begins 3", "inner 3", "ends 3"]],
@@ -312,50 +315,6 @@ describe("what nobody catches", () => {
     expect((await worker.get("/x")).status).toBe(status);
     const all = await worker.messages((messages) => messages.some(({ exceptions }) => exceptions.length > 0));
     expect(all).toMatchObject([{ outcome, exceptions: [{ message }] }]);
-  });
-});
-
-describe("bounds", () => {
-  test("the lines of one invocation end at their limit, and the event says so", async () => {
-    await using worker = await runVersion({
-      modules: main(
-        `export default { fetch() { for (let n = 0; n < 400; n++) console.log(n, "x".repeat(1000)); console.log("y".repeat(2_000_000)); return new Response("x") } }`,
-      ),
-    });
-    await worker.get("/much");
-    const message = await eventAt(worker, "/much");
-    expect(message?.truncated).toBe(true);
-    expect(message?.logs.at(-1)).toMatchObject({
-      level: "warn",
-      message: [expect.stringContaining(String(logLimits.invocationBytes))],
-    });
-    const bytes = JSON.stringify(message?.logs).length;
-    expect(bytes).toBeGreaterThan(logLimits.invocationBytes * 0.9);
-    expect(bytes).toBeLessThan(logLimits.invocationBytes * 1.3);
-  });
-
-  test("one huge argument is cut", async () => {
-    await using worker = await runVersion({
-      modules: main(
-        `export default { fetch() { console.log({ big: "y".repeat(2_000_000) }); return new Response("x") } }`,
-      ),
-    });
-    await worker.get("/huge");
-    const message = await eventAt(worker, "/huge");
-    expect(JSON.stringify(message).length).toBeLessThan(logLimits.invocationBytes * 1.3);
-    const text = String(message?.logs[0]?.message[0]);
-    expect([text.slice(0, 10), text.slice(-36)]).toEqual(['{"big":"yy', "y... [truncated: 2000010 characters]"]);
-  });
-
-  test("a Worker works the same without its log socket", async () => {
-    await using worker = await runVersion({
-      modules: main(`export default { fetch() { console.log("x".repeat(10_000)); return new Response("x") } }`),
-    });
-    await worker.stopLogs();
-    const answers = await Promise.all(Array.from({ length: 300 }, async () => worker.get()));
-    expect(answers.every(({ status }) => status === 200)).toBe(true);
-    // workerd writes a line for every attempt, so there are few.
-    expect(worker.workerd.output.stderr.split("\n").length).toBeLessThan(20);
   });
 });
 

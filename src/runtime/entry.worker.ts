@@ -1,3 +1,4 @@
+// oxlint-disable-next-line typescript/triple-slash-reference -- declares modules; there is nothing to import.
 /// <reference path="./workerd-internals.worker.ts" />
 import internalEnv from "cloudflare-internal:env";
 import internalWorkers from "cloudflare-internal:workers";
@@ -89,7 +90,7 @@ function before(env: unknown, ctx: unknown): void {
   const prototype: unknown = ctx === undefined || ctx === null ? undefined : Object.getPrototypeOf(ctx);
   if (prototype !== seenPrototype && typeof prototype === "object" && prototype !== null) {
     seenPrototype = prototype;
-    if (!patched.has(prototype)) countWaitUntil(prototype as { waitUntil?: unknown });
+    if (!patched.has(prototype)) countWaitUntil(prototype);
   }
   if (hidden) return;
   hidden = true;
@@ -115,6 +116,6 @@ function countWaitUntil(owner: { waitUntil?: unknown }): void {
       return result;
     },
   }.waitUntil;
-  const before = Object.getOwnPropertyDescriptor(owner, "waitUntil") ?? { writable: true, configurable: true };
-  Object.defineProperty(owner, "waitUntil", { ...before, value: counted });
+  const descriptor = Object.getOwnPropertyDescriptor(owner, "waitUntil") ?? { writable: true, configurable: true };
+  Object.defineProperty(owner, "waitUntil", { ...descriptor, value: counted });
 }

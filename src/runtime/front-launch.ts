@@ -33,7 +33,7 @@ export type FrontLaunch = Launch & { sockets: FrontSockets; folder: string };
 const prefix = "front";
 
 /** `front/<worker>/<version>/<process>`: ids of ours, so a name is also a path. */
-export function frontName(version: RunnableVersion, processId: string): string {
+function frontName(version: RunnableVersion, processId: string): string {
   return `${prefix}/${version.workerId}/${version.versionId}/${processId}`;
 }
 

@@ -5,9 +5,10 @@ import { Outbox } from "#runtime/entry/outbox.ts";
  * Logs of a service-worker version, whose script cannot be wrapped: workerd's own tail, in the batches that the entry
  * module sends. It costs about twice a hello request (workerd-runtime §13), and workerd does not tell it times.
  */
-type Env = { LOG: Fetcher };
+type LogSocket = { fetch(url: string, init: RequestInit): Promise<Response> };
+type Env = { LOG: LogSocket };
 
-let log: Fetcher | undefined;
+let log: LogSocket | undefined;
 let waitUntil: ((promise: Promise<unknown>) => void) | undefined;
 let count = 0;
 const prefix = `${Date.now().toString(36)}-`;

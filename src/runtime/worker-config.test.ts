@@ -46,7 +46,7 @@ describe("modules are found under the names that code imports them by", () => {
     ["2026-11-01", ["new_module_registry"]],
     ["2022-01-01", []],
   ])("on %s with %j", async (compatibilityDate, compatibilityFlags) => {
-    const registry = compatibilityFlags.includes("new_module_registry" as never);
+    const registry = (compatibilityFlags as readonly string[]).includes("new_module_registry");
     await using worker = await runVersion({
       compatibilityDate,
       compatibilityFlags,
@@ -262,7 +262,7 @@ describe("what reaches a Worker from the ingress", () => {
       headers: [
         ["connection", "keep-alive"],
         ["host", "worker.localhost:8787"],
-      ].toSorted(),
+      ],
     });
   });
 });

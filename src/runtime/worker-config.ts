@@ -1,4 +1,4 @@
-import { CapnpRaw, configText, embed, type CapnpValue } from "#core/capnp-text.ts";
+import { configText, embed, type CapnpValue } from "#core/capnp-text.ts";
 import { externalService } from "#core/binding-piece.ts";
 import { signCapability } from "#core/capability.ts";
 import type { WorkerLayout } from "#core/layout.ts";
@@ -33,8 +33,8 @@ export type WorkerConfig = {
 };
 
 /** Names in a configuration. */
-export const userService = "user";
-export const logBinding = "__SOLUM_LOG";
+const userService = "user";
+const logBinding = "__SOLUM_LOG";
 
 /**
  * The workerd configuration of one process of a version. Pure: the same version and options give the same text, which is how

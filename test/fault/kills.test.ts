@@ -31,7 +31,7 @@ test.each(processes)("%s is killed again and again: nothing that was acknowledge
   writers.start(3);
   for (let round = 0; round < kills; round++) {
     await sleep(200 + random() * 800);
-    const [victim] = findChildren(solum.runtime).filter(
+    const victim = findChildren(solum.runtime).find(
       ({ mark }) => mark.name === name || mark.name.startsWith(`${name}/`),
     );
     if (victim) process.kill(victim.facts.pid, "SIGKILL");

@@ -11,7 +11,6 @@ import type { SqliteR2Store } from "#products/r2/sqlite-store.ts";
  * nth thing that it asks of the disk (`step`). What it says on standard output is what a caller would know.
  */
 export const bucketRef = { accountId: "a1", name: "crashed", jurisdiction: "default" } as const;
-export const mebibyte = 1024 * 1024;
 
 /** Bytes that follow from a name, so that whoever reads them knows whether they are whole. */
 export function bytesFor(name: string, size: number): Buffer {

@@ -148,7 +148,7 @@ async function collect(logs: LogStore, signal: AbortSignal, into: LogMessage[]):
   for await (const message of logs.listen(testWorkerId, "hello", signal) ?? []) into.push(message);
 }
 
-export async function startLogSocket(
+async function startLogSocket(
   path: string,
   store: LogStore,
   control: Record<string, WireHandler> = {},

@@ -1,9 +1,6 @@
 /** https://developers.cloudflare.com/api/resources/accounts/. Times are ISO texts. */
 export type Account = { id: string; name: string; subdomain: string; createdOn: string };
 
-/** What a token row says of itself; the token is known only as its SHA-256. */
-export type Token = { id: string; accountId: string; name: string; createdOn: string };
-
 export const limits = {
   /** Characters of the account's subdomain, a DNS label (RFC 1035 §2.3.4). */
   subdomainLength: 63,

@@ -6,7 +6,7 @@ import { logBatchPath, logLevels, logLimits, type LogBatch, type LogReply } from
 import type { LogStore } from "#products/logs/store.ts";
 
 /** Kind of the capability that a version's process sends its batches with; the resource is the version's id. */
-export const logCapability = "log";
+const logCapability = "log";
 
 /**
  * The log socket of the Worker `workerId`: takes batches of events. What comes in was written by a process that runs user

@@ -1,3 +1,4 @@
+import assert from "node:assert/strict";
 import { describe, expect, test } from "vitest";
 import { logLimits, type LogBatch, type LogEvent, type LogMessage } from "#products/logs/schema.ts";
 import { createLogStore } from "#products/logs/store.ts";
@@ -90,16 +91,18 @@ describe("bounds", () => {
     const messages = store.listen("w", "hello", new AbortController().signal);
     const many = Array.from({ length: logLimits.listenerEvents + 7 }, (_, index) => event({ id: String(index) }));
     store.accept("w", "v", batch(...many));
-    const iterator = messages?.[Symbol.asyncIterator]();
+    assert(messages);
+    const iterator = messages[Symbol.asyncIterator]();
+    const next = async () => (await iterator.next()).value as LogMessage;
     for (let index = 0; index < logLimits.listenerEvents; index++) {
-      expect(((await iterator?.next())?.value as LogMessage).id).toBe(String(index));
+      expect((await next()).id).toBe(String(index));
     }
     store.accept("w", "v", batch(event({ id: "after" })));
-    expect(((await iterator?.next())?.value as LogMessage).event).toEqual({
+    expect((await next()).event).toEqual({
       type: "overload",
       message: "7 log events were dropped: they came faster than they could be taken.",
     });
-    expect(((await iterator?.next())?.value as LogMessage).id).toBe("after");
+    expect((await next()).id).toBe("after");
   });
 
   test("what a process dropped is told as well", async () => {

@@ -30,6 +30,7 @@ export function assetUploadRoutes(assets: AssetStore): Api {
   app.post("/accounts/:account_id/workers/assets/upload", async (c) => {
     const jwt = /^Bearer +(\S+)$/i.exec(c.req.header("authorization") ?? "")?.[1];
     if (jwt === undefined) throw assetErrors.badToken();
+    await assets.checkToken(jwt, param(c, "account_id"));
     const files = await readFiles(c);
     const completion = await assets.upload(jwt, param(c, "account_id"), files);
     // 202 while files are missing and 201 at the end, as the real API does.

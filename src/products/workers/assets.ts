@@ -20,6 +20,8 @@ export type UploadedAsset = { hash: string; contentType: string; bytes: Uint8Arr
 /** Static assets of Workers: an upload session asks for the files that are missing, and ends in a token for the deploy. */
 export interface AssetStore {
   openSession(owner: Owner, manifest: AssetManifest): Promise<{ jwt: string; buckets: string[][] }>;
+  /** Refuses a token that is not that of a session, before anybody reads what comes with it. */
+  checkToken(jwt: string, accountId: string): Promise<void>;
   /** Keeps files of a session; answers the completion token once the last one is here. */
   upload(jwt: string, accountId: string, files: readonly UploadedAsset[]): Promise<string | undefined>;
   /** The set of files that a completion token stands for, as a folder that workerd can serve. Answers its name. */
@@ -86,6 +88,10 @@ export function assetStore(options: { db: Database; blobs: BlobStore; layout: Da
       });
       const missing = missingOf(owner, manifest);
       return { jwt: await token(id, missing.length === 0), buckets: fillBuckets(missing) };
+    },
+
+    async checkToken(jwt, accountId) {
+      await session(jwt, { accountId });
     },
 
     async upload(jwt, accountId, files) {

@@ -83,7 +83,7 @@ export function blobStore(layout: DataLayout): BlobStore {
   };
 }
 
-export function hashOf(bytes: Uint8Array): string {
+function hashOf(bytes: Uint8Array): string {
   return createHash("sha256").update(bytes).digest("hex");
 }
 

@@ -33,7 +33,7 @@ const errorTextMax = 32 * 1024;
 function formatArgument(value: unknown): string {
   if (typeof value === "string") return stringify(value);
   try {
-    // Not `String(value)`: a symbol must throw here.
+    // oxlint-disable-next-line typescript/no-unnecessary-template-expression, typescript/no-unnecessary-type-assertion -- not `String(value)`: a symbol must throw here.
     if (!isJson(value)) return stringify(`${value as string}`);
     return stringify(value) ?? "null";
   } catch {
@@ -62,9 +62,9 @@ function isError(value: unknown): value is Error {
 
 function errorInfo(thrown: unknown): ErrorInfo {
   try {
-    if (typeof thrown !== "object" || thrown === null) return { name: "Error", message: cut(String(thrown)) };
+    if (typeof thrown !== "object" || thrown === null) return { name: "Error", message: cut(textOf(thrown)) };
     const { name, message, stack } = thrown as { name?: unknown; message?: unknown; stack?: unknown };
-    if (typeof message !== "string") return { name: "Error", message: cut(String(thrown)) };
+    if (typeof message !== "string") return { name: "Error", message: cut(textOf(thrown)) };
     const info: ErrorInfo = { name: typeof name === "string" ? name : "Error", message: cut(message) };
     const frames = typeof stack === "string" ? framesOf(stack) : "";
     return frames === "" ? info : { ...info, stack: cut(frames) };
@@ -72,6 +72,12 @@ function errorInfo(thrown: unknown): ErrorInfo {
     // A getter of the thrown object threw in its turn.
     return { name: "Error", message: "" };
   }
+}
+
+/** What JavaScript makes of anything when it wants a string, as workerd does. */
+function textOf(thrown: unknown): string {
+  // oxlint-disable-next-line typescript/no-base-to-string -- `[object Object]` is what workerd says, too.
+  return String(thrown);
 }
 
 /** The `at ...` lines of a stack without those of the entry module, which the user did not write. */

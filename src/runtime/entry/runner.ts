@@ -1,4 +1,4 @@
-import { Invocation, type Recorder } from "#runtime/entry/invocation.ts";
+import type { Invocation, Recorder } from "#runtime/entry/invocation.ts";
 
 /** `AsyncLocalStorage` as far as it is used. */
 export type Storage = {
@@ -33,7 +33,7 @@ export class Runner {
     if (!(result instanceof Promise)) this.#succeeded(invocation, result);
     else {
       // The promise itself is handed on: what is attached here neither delays it nor marks its rejection as handled.
-      apply(then, result, [
+      void apply(then, result, [
         (value: unknown) => this.#succeeded(invocation, value),
         (error: unknown) => this.#failed(invocation, error),
       ]);
@@ -59,7 +59,7 @@ export class Runner {
           this.#failed(invocation, error);
           throw answerable(error);
         },
-      ]) as unknown;
+      ]);
     }
     this.#succeeded(invocation, result);
     return result;
@@ -81,7 +81,7 @@ export class Runner {
     const invocation = this.current;
     const { recorder } = this;
     recorder.opened(invocation);
-    apply(then, work, [
+    void apply(then, work, [
       () => recorder.closed(invocation),
       (error: unknown) => {
         recorder.exception(invocation, error);
