@@ -145,7 +145,12 @@ export class Solum implements AsyncDisposable {
       port: this.port,
       method: options.method ?? "GET",
       path,
-      headers: { host: `${host}:${this.port}`, ...options.headers },
+      headers: {
+        host: `${host}:${this.port}`,
+        // Node sends a DELETE's body without any framing of its own.
+        ...(options.body === undefined ? {} : { "content-length": Buffer.byteLength(options.body) }),
+        ...options.headers,
+      },
       agent: false,
       ...(options.signal ? { signal: options.signal } : {}),
     });
