@@ -33,9 +33,12 @@ export class Solum implements AsyncDisposable {
   environment: Record<string, string> = {};
   #process: ChildProcess | undefined;
   readonly #flags: readonly string[];
+  /** A command that runs `solum up`, such as strace. */
+  readonly #under: readonly string[];
 
-  constructor(flags: readonly string[] = []) {
+  constructor(flags: readonly string[] = [], under: readonly string[] = []) {
     this.#flags = flags;
+    this.#under = under;
   }
 
   /** Starts and waits until it says that it is ready. */
@@ -58,14 +61,11 @@ export class Solum implements AsyncDisposable {
 
   /** `solum up` on this instance's folders; again after it ended or was killed. */
   async up(): Promise<void> {
-    const child = spawn(
-      program[0],
-      [...program.slice(1), "up", "--data", this.data, "--port", String(this.port), ...this.#flags],
-      {
-        env: this.#ownEnvironment(),
-        stdio: ["ignore", "pipe", "pipe"],
-      },
-    );
+    const [command, ...args] = [...this.#under, ...program, "up", "--data", this.data, "--port", String(this.port)];
+    const child = spawn(command ?? "", [...args, ...this.#flags], {
+      env: this.#ownEnvironment(),
+      stdio: ["ignore", "pipe", "pipe"],
+    });
     this.#process = child;
     this.output = "";
     const collect = (bytes: Buffer) => (this.output += bytes.toString());
@@ -80,11 +80,16 @@ export class Solum implements AsyncDisposable {
   }
 
   get pid(): number {
-    return this.#process?.pid ?? 0;
+    const ours = this.#process?.pid ?? 0;
+    return this.#under.length === 0 ? ours : this.#instance.pid;
   }
 
   get runtime(): string {
-    return (JSON.parse(readFileSync(join(this.data, "instance.json"), "utf8")) as { runtime: string }).runtime;
+    return this.#instance.runtime;
+  }
+
+  get #instance(): { runtime: string; pid: number } {
+    return JSON.parse(readFileSync(join(this.data, "instance.json"), "utf8")) as { runtime: string; pid: number };
   }
 
   /** A command of `solum`, to its end. */
@@ -192,7 +197,7 @@ export class Solum implements AsyncDisposable {
   async stop(): Promise<number | null> {
     const child = this.#process;
     if (!child || child.exitCode !== null || child.signalCode !== null) return child?.exitCode ?? null;
-    child.kill("SIGTERM");
+    process.kill(this.pid, "SIGTERM");
     await once(child, "exit");
     return child.exitCode;
   }
