@@ -138,6 +138,30 @@ function explain(error: z.ZodError): string {
     .join("\n");
 }
 
+/** `docs/SETTINGS.md`. */
+export function settingsPage(): string {
+  const { data: _, ...defaults }: Partial<Config> & { data?: string } = settings.parse({ data: "-" });
+  const rows = settingNames.map((name) => {
+    const value = name === "data" ? undefined : defaults[name];
+    const shown = value === undefined || String(value) === "" ? "" : `\`${String(value)}\``;
+    const about = settings.shape[name].description ?? "";
+    return `| \`${name}\` | \`--${flagOf(name)}\` | \`${variableOf(name)}\` | ${shown} | ${about.replaceAll("<", "\\<")} |`;
+  });
+  return `${pageHead}${rows.join("\n")}\n`;
+}
+
+const pageHead = `# Settings
+
+Every setting is a member of \`config.json\` in the data folder (or of the file that \`--config\` or \`SOLUM_CONFIG\` names), an option of
+\`solum up\`, and an environment variable. The command line wins over the environment, and that over the file. Lists are written with
+commas on the command line and in the environment. A name that does not exist is an error that tells the nearest one.
+
+The data folder is \`--data\`, else \`SOLUM_DATA\`, else \`~/.local/share/solum\`.
+
+| setting | option | variable | default | what it is |
+| --- | --- | --- | --- | --- |
+`;
+
 /** The setting whose name is nearest to `key`, however its words are joined. */
 export function nearestSetting(key: string): SettingName {
   const wanted = key.replaceAll(/[-_]/g, "").toLowerCase();
