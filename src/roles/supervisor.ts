@@ -26,7 +26,7 @@ import { Services } from "#runtime/services.ts";
 import { Supervisor } from "#runtime/supervisor.ts";
 import { supervisorHandler } from "#runtime/supervisor-server.ts";
 import { workerConfig, type WorkerConfig } from "#runtime/worker-config.ts";
-import { workerdPath } from "#runtime/workerd.ts";
+import { newestCompatibilityDate, workerdPath } from "#runtime/workerd.ts";
 
 /** Wires the supervisor of an installation and starts it. */
 export async function startSupervisor(config: Config): Promise<RunningSupervisor> {
@@ -40,6 +40,7 @@ export async function startSupervisor(config: Config): Promise<RunningSupervisor
   const keys = await readKeys(data);
   const buildId = await readFile(buildIdUrl(), "utf8");
   const workerd = workerdPath();
+  const newestDate = newestCompatibilityDate();
   const environment = childEnvironment();
 
   // Assigned below: what changes wakes the supervisor, which is made of the parts that change.
@@ -56,7 +57,7 @@ export async function startSupervisor(config: Config): Promise<RunningSupervisor
       buildId,
       sealKey: keys.seal,
       environment: pickTimeZone(environment),
-      configure: configureWith(config, keys.capability),
+      configure: configureWith(config, keys.capability, newestDate),
     },
     trialLimits: { cpuMs: config.startupCpuMs, wallMs: config.startupMs },
     drainMs: config.drainMs,
@@ -74,7 +75,7 @@ export async function startSupervisor(config: Config): Promise<RunningSupervisor
     d1Host: own.d1Host,
     d1HostCount: config.d1Hosts,
     readDesired: () => desired.read(),
-    refusesCompatibility: compatibilityChecker({ workerd, folder: runtime.service("compatibility") }),
+    refusesCompatibility: compatibilityChecker({ workerd, newestDate, folder: runtime.service("compatibility") }),
     consoleHost: config.consoleHost,
     appDomain: config.appDomain,
     drainMs: config.drainMs,
@@ -105,7 +106,7 @@ export async function startSupervisor(config: Config): Promise<RunningSupervisor
 }
 
 /** How a version's process is configured on this installation. */
-function configureWith(config: Config, capabilityKey: Buffer) {
+function configureWith(config: Config, capabilityKey: Buffer, newestDate: string) {
   const data = dataLayout(config.data);
   const runtime = runtimeLayout(config.runtime ?? "");
   return async (version: RunnableVersion, sockets: FrontSockets): Promise<WorkerConfig> => {
@@ -117,6 +118,7 @@ function configureWith(config: Config, capabilityKey: Buffer) {
       assetsFolder: data.assetFiles,
       contentTypes: new Map(Object.entries(types as Record<string, string>)),
       router: routerSettings(config),
+      newestDate,
       pieces: { kv: kvPiece, r2: r2Piece, d1: d1Piece },
     });
   };

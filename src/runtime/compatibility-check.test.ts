@@ -3,6 +3,8 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { compatibilityProblem, compatibilityTrial } from "#runtime/compatibility-check.ts";
+import { compatibilityChecker } from "#runtime/compatibility-checker.ts";
+import { newestCompatibilityDate } from "#runtime/workerd.ts";
 import { temporaryFolder, workerdBinary } from "../../test/support/workerd.ts";
 
 /** The trial as the supervisor runs it. */
@@ -62,4 +64,20 @@ test("a date in the future is refused", () => {
 
 test("all that is wrong is said at once", () => {
   expect(tryOut("2026-11-01", ["no_such_flag", "experimental"]).problem?.split("\n")).toHaveLength(2);
+});
+
+test("the newest date that workerd knows follows from its version", () => {
+  const newest = newestCompatibilityDate();
+  expect(tryOut(newest, []).problem ?? "").not.toContain("newest date supported");
+  const next = new Date(Date.parse(newest) + 24 * 60 * 60 * 1000).toISOString().slice(0, 10);
+  expect(tryOut(next, []).problem).toContain(`the newest date supported by this server binary is "${newest}"`);
+});
+
+test("a date between the newest that workerd knows and today is accepted: new projects are dated today", async () => {
+  using folder = temporaryFolder();
+  const refuses = compatibilityChecker({ workerd: workerdBinary, newestDate: "2026-10-01", folder: folder.path });
+  const today = new Date().toISOString().slice(0, 10);
+  expect(await refuses(today, ["nodejs_compat"])).toBeUndefined();
+  expect(await refuses("2099-01-01", [])).toContain("2099-01-01");
+  expect(await refuses(today, ["no_such_flag"])).toBe("No such compatibility flag: no_such_flag");
 });

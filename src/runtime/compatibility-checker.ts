@@ -12,14 +12,21 @@ const limits = {
   trialMs: 5000,
 };
 
+type CheckerOptions = {
+  workerd: string;
+  /** The newest compatibility date that it knows. */
+  newestDate: string;
+  /** Where trials are written. */
+  folder: string;
+};
+
 /**
  * Asks workerd itself whether a Worker may have a compatibility date and flags; undefined when it may. What it says depends on
  * the day, so answers are remembered for one.
  */
-export function compatibilityChecker(options: {
-  workerd: string;
-  folder: string;
-}): (date: string, flags: readonly string[]) => Promise<string | undefined> {
+export function compatibilityChecker(
+  options: CheckerOptions,
+): (date: string, flags: readonly string[]) => Promise<string | undefined> {
   const known = new Map<string, Promise<string | undefined>>();
   return async (date, flags) => {
     const key = JSON.stringify([new Date().toISOString().slice(0, 10), date, flags]);
@@ -32,11 +39,14 @@ export function compatibilityChecker(options: {
 }
 
 async function check(
-  { workerd, folder }: { workerd: string; folder: string },
+  { workerd, newestDate, folder }: CheckerOptions,
   date: string,
   flags: readonly string[],
 ): Promise<string | undefined> {
-  const trial = compatibilityTrial({ compatibilityDate: date, compatibilityFlags: flags });
+  // Later than workerd knows and not in the future: `workerConfig` runs it as of the newest date.
+  const today = new Date().toISOString().slice(0, 10);
+  const compatibilityDate = date > newestDate && date <= today ? newestDate : date;
+  const trial = compatibilityTrial({ compatibilityDate, compatibilityFlags: flags });
   if ("problem" in trial) return trial.problem;
   await mkdir(folder, { recursive: true, mode: 0o700 });
   const file = join(folder, `${randomUUID()}.capnp`);

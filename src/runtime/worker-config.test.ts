@@ -7,6 +7,7 @@ import { createWireServer } from "#http/wire/server.ts";
 import type { PieceMakers } from "#runtime/binding-pieces.ts";
 import { privateHeaders } from "#runtime/routes.ts";
 import { workerConfig } from "#runtime/worker-config.ts";
+import { newestCompatibilityDate } from "#runtime/workerd.ts";
 import {
   configOptions,
   runVersion,
@@ -300,4 +301,12 @@ test("a service worker runs, with its blobs as globals and logs from workerd's t
       logs: [{ level: "warn", message: ["serving", { a: 1 }] }],
     },
   ]);
+});
+
+test("a version that is dated later than workerd knows runs as of the newest date that it does", async () => {
+  await using worker = await runVersion({
+    compatibilityDate: newestCompatibilityDate().replace(/^\d{4}/, (year) => String(Number(year) + 1)),
+    modules: [{ name: "index.js", source: `export default { fetch() { return new Response("runs") } }` }],
+  });
+  expect((await worker.get()).body).toBe("runs");
 });

@@ -21,6 +21,8 @@ export type WorkerConfigOptions = {
   contentTypes: ReadonlyMap<string, string>;
   router: RouterSettings;
   pieces: PieceMakers;
+  /** The newest compatibility date that workerd knows. */
+  newestDate: string;
   v8Flags?: readonly string[];
 };
 
@@ -40,7 +42,8 @@ const logBinding = "__SOLUM_LOG";
  * The workerd configuration of one process of a version. Pure: the same version and options give the same text, which is how
  * the supervisor tells whether a process that it finds is the one it wants.
  */
-export function workerConfig(version: RunnableVersion, options: WorkerConfigOptions): WorkerConfig {
+export function workerConfig(accepted: RunnableVersion, options: WorkerConfigOptions): WorkerConfig {
+  const version = { ...accepted, compatibilityDate: knownDate(accepted.compatibilityDate, options.newestDate) };
   const pieces = bindingPieces(version, options);
   const program = programOf(version);
   const { assets } = version;
@@ -85,6 +88,14 @@ export function workerConfig(version: RunnableVersion, options: WorkerConfigOpti
   });
   const router: ConfigFile[] = hasCode ? [{ name: "router.js", script: "router" }] : [];
   return { text, environment: pieces.environment, files: [...program.files, ...router, ...pieces.files] };
+}
+
+/**
+ * A new project is dated today, which may be later than the newest date that workerd knows: it runs as of that one, since
+ * nothing that workerd has can have changed in between. Dates in the future were refused at the upload.
+ */
+function knownDate(date: string, newest: string): string {
+  return date > newest ? newest : date;
 }
 
 /** What of a version's configuration depends on its format. */

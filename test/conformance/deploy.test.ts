@@ -33,6 +33,15 @@ describe.each(versions)("wrangler %s", (version) => {
     expect((await get("hello")).text).toBe("Hello 2");
   });
 
+  test("deploys a project that is dated today, and refuses one that is dated tomorrow", async () => {
+    const day = (offset: number) => new Date(Date.now() + offset * 24 * 60 * 60 * 1000).toISOString().slice(0, 10);
+    const today = await deploy(solum.project("hello"), "today", "--compatibility-date", day(0));
+    expect(today.code, today.output).toBe(0);
+    expect((await get("today")).text).toBe("Hello 1");
+    const later = await deploy(solum.project("hello"), "later", "--compatibility-date", day(2));
+    expect(later.output).toMatch(/in the future[\s\S]*\[code: 10021\]/);
+  });
+
   test("deploys an environment as a Worker of its own", async () => {
     const project = solum.project("hello");
     const config = join(project, "wrangler.jsonc");

@@ -10,6 +10,7 @@ import type { LogMessage } from "#products/logs/schema.ts";
 import type { ModuleType, RunnableVersion } from "#products/workers/runnable.ts";
 import type { PieceMakers } from "#runtime/binding-pieces.ts";
 import type { RouterSettings } from "#runtime/router-settings.ts";
+import { newestCompatibilityDate } from "#runtime/workerd.ts";
 import { workerConfig, type WorkerConfigOptions } from "#runtime/worker-config.ts";
 import { send, startWorkerd, temporaryFolder, type TestResponse, type TestWorkerd } from "./workerd.ts";
 
@@ -74,6 +75,7 @@ export function configOptions(folder: string, more: Partial<WorkerConfigOptions>
     contentTypes: new Map(),
     router: testRouter,
     pieces: noPieces,
+    newestDate: newestCompatibilityDate(),
     ...more,
   };
 }
