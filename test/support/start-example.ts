@@ -7,8 +7,18 @@ import { Solum } from "./start-solum.ts";
 
 const root = join(import.meta.dirname, "..", "..");
 
+export type Example = {
+  url: string;
+  solum: Solum;
+  /** Its folder, where wrangler works. */
+  folder: string;
+  /** `npm run setup`, with these arguments. */
+  setUp(...args: string[]): Promise<string>;
+  stop(): Promise<void>;
+};
+
 /** A fresh ask-my-docs on a Solum of its own, set up by its own `npm run setup` with the real wrangler. */
-export async function startExample(): Promise<{ url: string; stop(): Promise<void> }> {
+export async function startExample(): Promise<Example> {
   const solum = await Solum.start();
   const projects = join(root, "test", ".projects");
   mkdirSync(projects, { recursive: true });
@@ -22,16 +32,17 @@ export async function startExample(): Promise<{ url: string; stop(): Promise<voi
       recursive: true,
       filter: (source) => !/\/(node_modules|dist|\.wrangler|\.dev\.vars)$/.test(source),
     });
-    await setUp(folder, solum);
-    return { url: `http://ask-my-docs.localhost:${solum.port}`, stop };
+    const setUp = async (...args: string[]) => runSetUp(folder, solum, args);
+    await setUp();
+    return { url: `http://ask-my-docs.localhost:${solum.port}`, solum, folder, setUp, stop };
   } catch (error) {
     await stop();
     throw error;
   }
 }
 
-async function setUp(folder: string, solum: Solum): Promise<void> {
-  const child = spawn("npm", ["run", "--silent", "setup"], {
+async function runSetUp(folder: string, solum: Solum, args: readonly string[]): Promise<string> {
+  const child = spawn("npm", ["run", "--silent", "setup", "--", ...args], {
     cwd: folder,
     stdio: ["ignore", "pipe", "pipe"],
     env: {
@@ -45,4 +56,5 @@ async function setUp(folder: string, solum: Solum): Promise<void> {
   });
   const [output, errors, [code]] = await Promise.all([text(child.stdout), text(child.stderr), once(child, "exit")]);
   if (code !== 0) throw new Error(`npm run setup ended with ${code}:\n${output}\n${errors}`);
+  return output;
 }
