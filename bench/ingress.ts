@@ -62,6 +62,7 @@ const { child: ingress, line: port } = await startScript(
     table: {
       generation: 1,
       hosts: { [host]: { kind: "worker", script: "hello", versions: [{ target: "t", weight: 100 }] } },
+      patterns: [],
       services: {},
       targets: { t: { workerId: "w", script: "hello", versionId: "v", sockets: [socket] } },
     },

@@ -14,11 +14,13 @@ import { senderLines, type HostDesk } from "#ingress/public-door.ts";
  */
 export class PlatformDoor implements Door {
   readonly #desk: HostDesk;
+  readonly #workerId: string;
   readonly #bound: (token: string | undefined, kind: string) => string | undefined;
   #underWay = 0;
 
   constructor(desk: HostDesk, workerId: string, capabilityKey: Buffer) {
     this.#desk = desk;
+    this.#workerId = workerId;
     this.#bound = capabilityReader(capabilityKey, workerId);
   }
 
@@ -77,7 +79,7 @@ export class PlatformDoor implements Door {
     const said = addressOf(head, true).scheme ?? fieldOf(head.fields, privateHeaders.proto);
     const scheme = said === "http" || said === "https" ? said : edge.scheme;
     const lines = `${senderLines({ ...edge, scheme }, undefined, pass)}cf-worker: ${appDomain}\r\n`;
-    return this.#desk.admit(head, { lines, hostless: true });
+    return this.#desk.admit(head, { lines, scheme, hostless: true, caller: this.#workerId });
   }
 }
 

@@ -22,8 +22,11 @@ export type Premises = {
 export type Sender = {
   /** Lines about the sender, loop count and scheme. */
   lines: string;
+  scheme: "http" | "https";
   /** The target may stand without `Host`. */
   hostless: boolean;
+  /** Id of the Worker that asks. */
+  caller: string | undefined;
 };
 
 /** Reads requests that are for a public host name, and describes them to the console or a Worker. */
@@ -48,18 +51,20 @@ export class HostDesk {
     const { target, host } = addressOf(head, sender.hostless);
     const name = this.#readHost(host);
     if (!name) throw new WireError(400, "the Host header is not a host name");
-    const destination = { kind: "host", name: name.name } as const;
+    const { scheme, caller } = sender;
+    const destination = { kind: "host", host: name.name, target, scheme, caller } as const;
     const route = routing.routeOf(destination);
     if (!route) throw new Refusal(this.#nothingAt(name));
-    const bodyBytesMax = route === "console" ? limits.consoleBodyBytes : requestBodyBytes;
+    const bodyBytesMax = bodyBytesMaxOf(route, limits.consoleBodyBytes, requestBodyBytes);
     if (head.framing.kind === "length" && head.framing.length > bodyBytesMax)
       throw new Refusal(pages.bodyTooLarge(bodyBytesMax));
     const upgrade = asksForWebSocket(head);
     const ray = this.#nextRay();
     const request = { target, host, upgrade };
-    if (route === "console") {
+    if (route.kind !== "worker") {
       const text = `${canonicalHead(head, request, consoleRules)}${sender.lines}cf-ray: ${ray}\r\n\r\n`;
-      return { destination, head: text, bodyBytesMax, ray, toConsole: true, dressed: true, explains: false, upgrade };
+      const toConsole = route.kind === "console";
+      return { destination, head: text, bodyBytesMax, ray, toConsole, dressed: true, explains: false, upgrade };
     }
     if (target.startsWith("/cdn-cgi/")) throw new Refusal(pages.noSuchPath());
     const blob = this.#cfBlob(head.minor, fieldOf(head.fields, "accept-encoding"));
@@ -76,6 +81,15 @@ export class HostDesk {
       console: `${edge.scheme}://${consoleHost}${host.port}`,
     });
   }
+}
+
+function bodyBytesMaxOf(
+  route: { kind: "console" | "worker" } | { kind: "platform"; bodyBytesMax: number | undefined },
+  consoleBytes: number,
+  workerBytes: number,
+): number {
+  if (route.kind === "worker") return workerBytes;
+  return (route.kind === "platform" ? route.bodyBytesMax : undefined) ?? consoleBytes;
 }
 
 /** Lines that every request routed by host gets besides the sender's. */
@@ -97,7 +111,8 @@ export class PublicDoor implements Door {
 
   admit(head: RequestHead, peerLines: string): Admission {
     checkRequest(head, this.#desk.premises.limits);
-    return this.#desk.admit(head, { lines: peerLines, hostless: false });
+    const { scheme } = this.#desk.premises.edge;
+    return this.#desk.admit(head, { lines: peerLines, scheme, hostless: false, caller: undefined });
   }
 
   left(): void {}

@@ -2,21 +2,33 @@ import type { Route, RoutingTable, Target } from "#runtime/routes.ts";
 import type { CoarseClock } from "#ingress/clock.ts";
 import type { IngressLimits } from "#ingress/limits.ts";
 import { chooseVersion } from "#ingress/route-match.ts";
+import { RoutePatterns, type Asked } from "#ingress/route-patterns.ts";
 import { Backend } from "#ingress/upstream.ts";
 
 /** Whom a request is for. Looked up anew for each attempt, so that one that waits finds a newer table. */
-export type Destination = { kind: "host"; name: string } | { kind: "service"; name: string };
+export type Destination = HostDestination | { kind: "service"; name: string };
+
+export type HostDestination = Asked & {
+  kind: "host";
+  /** Id of the Worker whose `fetch()` this is. Its own routes on zones are not for it: behind them is the custom domain. */
+  caller: string | undefined;
+};
 
 /** Who answers just now. `starting`: a process that is expected but not there yet. */
 export type Picked = Backend | "nobody" | "down" | "starting";
 
 type PreparedTarget = { target: Target; backends: readonly Backend[] };
 type PreparedVersion = PreparedTarget & { versionId: string; weight: number };
-type PreparedRoute = { script: string; versions: readonly PreparedVersion[] } | "console";
+type WorkerRoute = { kind: "worker"; script: string; versions: readonly PreparedVersion[] };
+type PreparedRoute =
+  | WorkerRoute
+  | { kind: "console"; backend: Backend }
+  | { kind: "platform"; backend: Backend; bodyBytesMax: number | undefined };
 
 /** The routing table in force, resolved to connections, and what is open on each of them. */
 export class Routing {
   readonly console: Backend;
+  readonly #consoleRoute: PreparedRoute;
   readonly #consoleHost: string;
   readonly #limits: IngressLimits;
   readonly #clock: CoarseClock;
@@ -24,6 +36,7 @@ export class Routing {
   readonly #listeners = new Set<() => void>();
   #generation = 0;
   #hosts = new Map<string, PreparedRoute>();
+  #patterns = new RoutePatterns<PreparedRoute>([], () => null);
   #services = new Map<string, PreparedRoute>();
   #workers = new Map<string, string>();
 
@@ -32,7 +45,8 @@ export class Routing {
     this.#limits = options.limits;
     this.#clock = options.clock;
     this.console = new Backend(options.consoleSocket, options.limits, options.clock);
-    this.#hosts.set(options.consoleHost, "console");
+    this.#consoleRoute = { kind: "console", backend: this.console };
+    this.#hosts.set(options.consoleHost, this.#consoleRoute);
   }
 
   get generation(): number {
@@ -53,12 +67,14 @@ export class Routing {
       for (const backend of backends) used.add(backend);
       targets.set(id, { target, backends });
     }
-    const prepare = (routes: Record<string, Route>) =>
-      new Map(Object.entries(routes).map(([name, route]) => [name, prepareRoute(route, targets)]));
-    this.#hosts = prepare(table.hosts);
+    const prepare = (route: Route) => this.#prepare(route, targets, used);
+    const prepareAll = (routes: Record<string, Route>) =>
+      new Map(Object.entries(routes).map(([name, route]) => [name, prepare(route)]));
+    this.#hosts = prepareAll(table.hosts);
     // Whatever a table says: without the console nobody could mend it.
-    this.#hosts.set(this.#consoleHost, "console");
-    this.#services = prepare(table.services);
+    this.#hosts.set(this.#consoleHost, this.#consoleRoute);
+    this.#patterns = new RoutePatterns(table.patterns, ({ route }) => route && prepare(route));
+    this.#services = prepareAll(table.services);
     this.#workers = new Map(Object.values(table.targets).map(({ workerId, script }) => [workerId, script]));
     this.#generation = table.generation;
     this.#retireUnused(used);
@@ -71,14 +87,21 @@ export class Routing {
   }
 
   routeOf(destination: Destination): PreparedRoute | undefined {
-    return (destination.kind === "host" ? this.#hosts : this.#services).get(destination.name);
+    if (destination.kind === "service") return this.#services.get(destination.name);
+    const exact = this.#hosts.get(destination.host);
+    // A zone cannot take the platform's own hosts away.
+    if (exact && exact.kind !== "worker") return exact;
+    const { caller } = destination;
+    const isOwn = caller === undefined ? undefined : (route: PreparedRoute) => belongsTo(route, caller);
+    // A pattern without a Worker leads to the origin, which is what a Worker on a custom domain is.
+    return this.#patterns.find(destination, isOwn) ?? exact;
   }
 
   /** The process that is to answer. Among those of a version, the one with the least under way. */
   pick(destination: Destination, fields: readonly string[]): Picked {
     const route = this.routeOf(destination);
     if (route === undefined) return "nobody";
-    if (route === "console") return this.console;
+    if (route.kind !== "worker") return route.backend;
     const version = chooseVersion(route.versions, route.script, fields, Math.random);
     if (!version) return "nobody";
     const best = leastBusy(version.backends);
@@ -95,6 +118,20 @@ export class Routing {
     for (const backend of this.backends()) backend.sweep(now);
     for (const [path, backend] of this.#backends)
       if (backend.retired && backend.open === 0) this.#backends.delete(path);
+  }
+
+  #prepare(route: Route, targets: ReadonlyMap<string, PreparedTarget>, used: Set<Backend>): PreparedRoute {
+    switch (route.kind) {
+      case "console":
+        return this.#consoleRoute;
+      case "platform": {
+        const backend = this.#backendAt(route.socket, "");
+        used.add(backend);
+        return { kind: "platform", backend, bodyBytesMax: route.bodyBytesMax };
+      }
+      case "worker":
+        return prepareWorker(route, targets);
+    }
   }
 
   #backendAt(path: string, target: string): Backend {
@@ -117,13 +154,20 @@ export class Routing {
   }
 }
 
-function prepareRoute(route: Route, targets: ReadonlyMap<string, PreparedTarget>): PreparedRoute {
-  if (route.kind === "console") return "console";
+function prepareWorker(route: Route & { kind: "worker" }, targets: ReadonlyMap<string, PreparedTarget>): WorkerRoute {
   const versions = route.versions.flatMap(({ target: id, weight }) => {
     const prepared = targets.get(id);
     return prepared ? [{ versionId: prepared.target.versionId, weight, ...prepared }] : [];
   });
-  return { script: route.script, versions: versions.toSorted((a, b) => (a.versionId < b.versionId ? -1 : 1)) };
+  return {
+    kind: "worker",
+    script: route.script,
+    versions: versions.toSorted((a, b) => (a.versionId < b.versionId ? -1 : 1)),
+  };
+}
+
+function belongsTo(route: PreparedRoute, workerId: string): boolean {
+  return route.kind === "worker" && route.versions.some(({ target }) => target.workerId === workerId);
 }
 
 function leastBusy(backends: readonly Backend[]): Backend | undefined {

@@ -17,8 +17,11 @@ const log = createLogger("ingress.table");
 const format = 1;
 
 const name = z.string().min(1).max(512);
+// A unix socket's path ends at 107 bytes.
+const socket = z.string().min(1).max(107);
 const route = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("console") }),
+  z.strictObject({ kind: z.literal("platform"), socket, bodyBytesMax: z.number().int().positive().optional() }),
   z.strictObject({
     kind: z.literal("worker"),
     script: name,
@@ -31,9 +34,23 @@ const target = z.strictObject({
   workerId: z.string().regex(/^[A-Za-z0-9_-]{1,64}$/),
   script: name,
   versionId: name,
-  // A unix socket's path ends at 107 bytes.
-  sockets: z.array(z.string().min(1).max(107)).max(1024),
+  sockets: z.array(socket).max(1024),
   down: z.string().max(4096).optional(),
+  asleep: z.literal(true).optional(),
+});
+
+const pattern = z.strictObject({
+  host: z
+    .string()
+    .regex(/^(\*|\*?\.?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?)$/)
+    .max(255),
+  path: z
+    .string()
+    .regex(/^\/[^*?#]*\*?$/)
+    .max(4096),
+  scheme: z.enum(["http", "https"]).optional(),
+  zone: z.string().min(1).max(255).optional(),
+  route: route.nullable(),
 });
 
 const signedTable = z.strictObject({
@@ -41,6 +58,7 @@ const signedTable = z.strictObject({
   table: z.strictObject({
     generation: z.number().int().nonnegative(),
     hosts: z.record(name, route),
+    patterns: z.array(pattern).max(100_000).default([]),
     services: z.record(name, route),
     targets: z.record(name, target),
   }),

@@ -111,6 +111,7 @@ describe("the supervisor's socket", () => {
         table: {
           generation: 1,
           hosts: {},
+          patterns: [],
           services: {},
           targets: { t: { workerId: "../x", script: "s", versionId: "v", sockets: [] } },
         },

@@ -4,6 +4,8 @@ export type RoutingTable = {
   generation: number;
   /** Host name in lower case, without a port → who answers. */
   hosts: Record<string, Route>;
+  /** Routes on zones. One that matches goes before `hosts`, as a route goes before a custom domain on Cloudflare. */
+  patterns: RoutePattern[];
   /** `<account id>/<script name>` → who answers a service binding. */
   services: Record<string, Route>;
   targets: Record<string, Target>;
@@ -12,8 +14,24 @@ export type RoutingTable = {
 export type Route =
   /** The console and the API: the control process. */
   | { kind: "console" }
-  /** One or two versions of a Worker; weights add up to 100. */
+  /** A process of the platform that answers HTTP itself on a unix socket: the S3 endpoint, public buckets. */
+  | { kind: "platform"; socket: string; bodyBytesMax?: number }
+  /** Versions of a Worker; weights add up to 100. One of weight 0 answers only who asks for it by an override. */
   | { kind: "worker"; script: string; versions: { target: string; weight: number }[] };
+
+/** A route on a zone (workers/configuration/routing/routes#matching-behavior). */
+export type RoutePattern = {
+  /** In lower case: `example.com`, `*.example.com` (its subhosts) or `*example.com` (it and its subhosts). */
+  host: string;
+  /** `/exact`, or a beginning that ends in `*`. Compared with path and query. */
+  path: string;
+  /** Only requests of this scheme; both when it is missing. */
+  scheme?: "http" | "https";
+  /** The zone. With it `*-x.example.com` also takes `a-x.example.com`; hosts outside the zone never match. */
+  zone?: string;
+  /** null: no Worker, and less specific patterns do not apply either. */
+  route: Route | null;
+};
 
 /** A version that runs, or should. */
 export type Target = {
@@ -24,6 +42,8 @@ export type Target = {
   sockets: string[];
   /** Why there is none, for the error page. */
   down?: string;
+  /** No process runs, and none should until somebody asks: a request waits, and the supervisor is told. */
+  asleep?: true;
 };
 
 /** Names of private headers between the ingress and a Worker's process; a client's own of these names are dropped. */

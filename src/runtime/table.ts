@@ -16,7 +16,7 @@ export type TableInput = {
 
 /** What the ingress should serve now. */
 export function buildTable(input: TableInput): RoutingTable {
-  const table: RoutingTable = { generation: input.generation, hosts: {}, services: {}, targets: {} };
+  const table: RoutingTable = { generation: input.generation, hosts: {}, patterns: [], services: {}, targets: {} };
   for (const { worker, versions } of input.desired) {
     const service = `${worker.accountId}/${worker.name}`;
     const wanted: Route = {

@@ -110,6 +110,7 @@ export function tableOf(workers: Record<string, string[]>): Omit<RoutingTable, "
   });
   return {
     hosts: Object.fromEntries(names.map((name) => [`${name}.localhost`, route(name)])),
+    patterns: [],
     services: Object.fromEntries(names.map((name) => [`acc/${name}`, route(name)])),
     targets: Object.fromEntries(
       names.map((name) => [
