@@ -59,6 +59,13 @@ const settings = z.strictObject({
     .regex(/^[A-Z]{3}$/)
     .default("SOL")
     .describe("What request.cf.colo and the end of CF-Ray say."),
+  ingressProcesses: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(64)
+    .default(1)
+    .describe("Processes that take requests and share the port; one does for two cores."),
 });
 
 export type Config = Readonly<z.infer<typeof settings>>;

@@ -5,8 +5,8 @@ import { UserError } from "#core/errors.ts";
 
 enableCompileCache();
 
-/** Commands of people, and the two that Solum starts itself: `supervise RUNTIME` and `role NAME RUNTIME`. */
-async function main([first, second = "", third]: readonly string[]): Promise<void> {
+/** Commands of people, and the two that Solum starts itself: `supervise RUNTIME` and `role NAME RUNTIME [INDEX]`. */
+async function main([first, second = "", third, fourth]: readonly string[]): Promise<void> {
   if (first === "supervise") {
     const [{ supervise }, { startSupervisor }] = await Promise.all([
       import("#cli/supervise.ts"),
@@ -14,7 +14,7 @@ async function main([first, second = "", third]: readonly string[]): Promise<voi
     ]);
     return supervise(second, third, startSupervisor);
   }
-  if (first === "role") return runRole(second, third ?? "");
+  if (first === "role") return runRole(second, third ?? "", Number(fourth ?? 0));
   // Not before: what checks settings is larger than what most processes need.
   const { parseCommand } = await import("#cli/arguments.ts");
   return runCommand(parseCommand(process.argv.slice(2)));
@@ -40,14 +40,15 @@ async function runCommand(command: Command): Promise<void> {
   }
 }
 
-async function runRole(name: string, runtime: string): Promise<void> {
+/** `index`: which one of several processes of the same role. */
+async function runRole(name: string, runtime: string, index: number): Promise<void> {
   switch (name) {
     case "control":
       return (await import("#roles/control.ts")).runControl(runtime);
     case "state":
       return (await import("#roles/state.ts")).runState(runtime);
     case "ingress":
-      return (await import("#roles/ingress.ts")).runIngress(runtime);
+      return (await import("#roles/ingress.ts")).runIngress(runtime, index);
     default:
       throw new UserError(`There is no role "${name}".`);
   }

@@ -92,7 +92,7 @@ async function checkOwner(folder: string): Promise<void> {
 
 /** The port to serve: a free one for 0. Refused at once when another program has it. */
 async function choosePort(config: Config, runtime: string): Promise<number> {
-  const ours = findChildren(runtime).some(({ mark }) => mark.name === "ingress");
+  const ours = findChildren(runtime).some(({ mark }) => /^ingress(-\d+)?$/.test(mark.name));
   if (ours && config.port !== 0) return config.port;
   const server = createServer();
   try {

@@ -39,9 +39,15 @@ export function dataLayout(data: string) {
     d1Host: (host: number) => join(data, "d1", String(host)),
     d1Lock: (host: number) => join(data, "d1", String(host), "lock"),
     ingress: join(data, "ingress"),
-    /** The last routing table that was good. */
-    routes: join(data, "ingress", "routes.json"),
+    ingressLock: (index: number) => join(data, "ingress", index === 0 ? "lock" : `lock-${index}`),
+    /** The last routing table that was good, as each ingress process knows it. */
+    routes: (index: number) => join(data, "ingress", index === 0 ? "routes.json" : `routes-${index}.json`),
   };
+}
+
+/** Name of an ingress process as a service; the first is the one that Workers reach. */
+export function ingressName(index: number): string {
+  return index === 0 ? "ingress" : `ingress-${index}`;
 }
 
 export type DataLayout = ReturnType<typeof dataLayout>;
@@ -56,8 +62,8 @@ export function runtimeLayout(runtime: string) {
     control: join(runtime, "control.sock"),
     /** REST calls to the stores in the state process. */
     stores: join(runtime, "stores.sock"),
-    /** The ingress's table and counters. */
-    ingress: join(runtime, "ingress.sock"),
+    /** The table and counters of each ingress process. */
+    ingress: (index: number) => join(runtime, `${ingressName(index)}.sock`),
     egress: join(runtime, "egress.sock"),
     d1Host: (host: number) => join(runtime, "d1", `${host}.sock`),
     d1Folder: join(runtime, "d1"),

@@ -1,3 +1,5 @@
+import type { CondemnOutcome } from "#runtime/routes.ts";
+
 /** An answer that the ingress gives itself. */
 export type Page = {
   status: number;
@@ -39,6 +41,16 @@ export const pages = {
     code: 1101,
     title: "The Worker threw an exception",
     detail: "Its logs say which. If you own it: wrangler tail, or the Worker's logs in the console.",
+  }),
+  // support/troubleshooting/http-status-codes/cloudflare-1xxx-errors/error-1102
+  exceededLimits: (outcome: CondemnOutcome): Page => ({
+    status: 503,
+    code: 1102,
+    title: "Worker exceeded resource limits",
+    detail:
+      outcome === "exceededCpu"
+        ? "It used more CPU time than it may, and was ended. Its logs say more; its limit is limits.cpu_ms."
+        : "It used more memory than it may, and was ended. Its logs say more.",
   }),
   workerDied: (): Page => ({
     status: 502,

@@ -15,21 +15,23 @@ export type Listener = { stop: () => void };
 /** Attempts at finding a port that is free on both loopback addresses. */
 const portAttempts = 20;
 
+/** Where to listen. `shared`: other processes of ours listen there too, and the kernel spreads connections over them. */
+export type PublicAddress = { host: string; port: number; shared: boolean };
+
 /** Listens on TCP. `localhost` means 127.0.0.1 and, where the machine has it, ::1 on the same port. */
 export async function listenPublic(
-  host: string,
-  port: number,
+  { host, port, shared }: PublicAddress,
   onConnection: OnConnection,
 ): Promise<Listener & { port: number }> {
   if (host !== "localhost") {
-    const server = await listenTcp(host, port, onConnection);
+    const server = await listenTcp({ host, port, shared }, onConnection);
     return { port: portOf(server), stop: () => server.close() };
   }
   for (let attempt = 1; ; attempt++) {
-    const first = await listenTcp("127.0.0.1", port, onConnection);
+    const first = await listenTcp({ host: "127.0.0.1", port, shared }, onConnection);
     const chosen = portOf(first);
     try {
-      const second = await listenTcp("::1", chosen, onConnection);
+      const second = await listenTcp({ host: "::1", port: chosen, shared }, onConnection);
       return {
         port: chosen,
         stop: () => {
@@ -61,9 +63,9 @@ export async function listenPrivate(path: string, onConnection: OnConnection): P
   return { stop: () => server.close() };
 }
 
-async function listenTcp(host: string, port: number, onConnection: OnConnection): Promise<Server> {
+async function listenTcp({ host, port, shared }: PublicAddress, onConnection: OnConnection): Promise<Server> {
   const server = makeServer(onConnection);
-  server.listen({ host, port, ipv6Only: host === "::1" });
+  server.listen({ host, port, ipv6Only: host === "::1", reusePort: shared });
   await once(server, "listening");
   return server;
 }

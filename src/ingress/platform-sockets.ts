@@ -11,7 +11,8 @@ type Options = {
   desk: HostDesk;
   connections: Connections;
   capabilityKey: Buffer;
-  pathOf: (workerId: string) => string;
+  /** Undefined where another process listens for all Workers. */
+  pathOf: ((workerId: string) => string) | undefined;
 };
 
 /** One socket for each Worker, by which its processes reach other Workers. */
@@ -27,7 +28,9 @@ export class PlatformSockets {
    * Listens for the processes of one Worker, unless that is done already. The socket lasts until a table comes that does not
    * name the Worker.
    */
-  async listenForWorker(workerId: string, path: string): Promise<void> {
+  async listenForWorker(workerId: string): Promise<void> {
+    const path = this.#options.pathOf?.(workerId);
+    if (path === undefined) return;
     const known = this.#listeners.get(workerId);
     if (known) {
       const listener = await known;
@@ -58,7 +61,7 @@ export class PlatformSockets {
       }),
       ...[...wanted].map(async (workerId) => {
         try {
-          await this.listenForWorker(workerId, this.#options.pathOf(workerId));
+          await this.listenForWorker(workerId);
         } catch (error) {
           log.error("a Worker's way to other Workers could not be opened", { workerId, error });
         }

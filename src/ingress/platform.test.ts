@@ -274,7 +274,7 @@ describe("platform sockets", () => {
     await until(() => !existsSync(platformSocket("a")));
     expect(existsSync(platformSocket("b"))).toBe(true);
     const early = join(rig.folder, "w", "w-c", "platform.sock");
-    await rig.ingress.listenForWorker("w-c", early);
+    await rig.ingress.listenForWorker("w-c");
     expect(await sendRaw(early, "GET / HTTP/1.1\r\nHost: b.localhost.\r\nConnection: close\r\n\r\n")).toMatch(
       /^HTTP\/1.1 50/,
     );

@@ -148,12 +148,13 @@ export class Exchange implements UpstreamOwner, AnswerSink {
 
   upstreamGone(how: Ending): void {
     this.#upstream = undefined;
+    const condemned = this.#backend?.condemned;
     if (this.#stage === "pipe") {
       this.#leave();
       this.#client.endPipe();
-    } else if (how === "ended" && this.#answer.upstreamEnded()) return;
+    } else if (how === "ended" && !condemned && this.#answer.upstreamEnded()) return;
     else if (this.#mayRepeat(how)) this.#repeat(how);
-    else this.#fail(pages.workerDied());
+    else this.#fail(condemned ? pages.exceededLimits(condemned) : pages.workerDied());
   }
 
   answerComes(): void {
@@ -189,10 +190,7 @@ export class Exchange implements UpstreamOwner, AnswerSink {
 
   switchProtocols(head: string, rest: Buffer): void {
     this.#stage = "pipe";
-    if (this.#backend) {
-      this.#backend.requests--;
-      this.#backend.webSockets++;
-    }
+    this.#backend?.becomesWebSocket();
     this.sendHead(head, rest.length > 0 ? rest : undefined);
     this.#client.becomePipe();
   }
@@ -215,7 +213,7 @@ export class Exchange implements UpstreamOwner, AnswerSink {
     const upstream = backend.take({ fresh: this.#fresh });
     this.#backend = backend;
     this.#upstream = upstream;
-    backend.requests++;
+    backend.enter();
     this.#stage = "asked";
     const room = upstream.begin(this, this.#admission.head, this.#kept ?? []);
     if (upstream.refused) {
@@ -242,6 +240,8 @@ export class Exchange implements UpstreamOwner, AnswerSink {
     const bodyless = this.#keptBytes === 0 && this.#body.done;
     // A process that closes before it has read what we sent makes our side fail with a reset: then it has not begun.
     if (how === "unread" && bodyless) return true;
+    // What its process was at work on may be what it is killed for: once more would kill the next one.
+    if (this.#backend?.condemned) return false;
     return bodyless && safeMethods.has(this.#head.method) && !this.#repeated;
   }
 
@@ -278,8 +278,7 @@ export class Exchange implements UpstreamOwner, AnswerSink {
     const backend = this.#backend;
     if (!backend) return;
     this.#backend = undefined;
-    if (this.#stage === "pipe") backend.webSockets--;
-    else backend.requests--;
+    backend.leave(this.#stage === "pipe" ? "webSocket" : "request");
   }
 
   #pauseClient(): void {

@@ -1,9 +1,9 @@
-import type { Route, RoutingTable, Target } from "#runtime/routes.ts";
+import type { CondemnOutcome, Route, RoutingTable, Target } from "#runtime/routes.ts";
 import type { CoarseClock } from "#ingress/clock.ts";
 import type { IngressLimits } from "#ingress/limits.ts";
 import { chooseVersion } from "#ingress/route-match.ts";
 import { RoutePatterns, type Asked } from "#ingress/route-patterns.ts";
-import { Backend } from "#ingress/upstream.ts";
+import { Backend, type Usage } from "#ingress/upstream.ts";
 
 /** Whom a request is for. Looked up anew for each attempt, so that one that waits finds a newer table. */
 export type Destination = HostDestination | { kind: "service"; name: string };
@@ -32,6 +32,7 @@ export class Routing {
   readonly #consoleHost: string;
   readonly #limits: IngressLimits;
   readonly #clock: CoarseClock;
+  readonly #usages = new Map<string, Usage>();
   readonly #backends = new Map<string, Backend>();
   readonly #listeners = new Set<() => void>();
   #generation = 0;
@@ -78,6 +79,7 @@ export class Routing {
     this.#workers = new Map(Object.values(table.targets).map(({ workerId, script }) => [workerId, script]));
     this.#generation = table.generation;
     this.#retireUnused(used);
+    this.#forgetUnused(table);
     for (const listener of this.#listeners) listener();
   }
 
@@ -107,6 +109,16 @@ export class Routing {
     const best = leastBusy(version.backends);
     if (best) return best;
     return version.target.down === undefined ? "starting" : "down";
+  }
+
+  /** Says why the process behind `path` is about to be killed. Nothing new is sent to it. */
+  condemn(path: string, outcome: CondemnOutcome): void {
+    const backend = this.#backends.get(path);
+    if (backend) backend.condemned = outcome;
+  }
+
+  usages(): ReadonlyMap<string, Usage> {
+    return this.#usages;
   }
 
   /** Everything that requests go to or still are on. */
@@ -141,8 +153,24 @@ export class Routing {
       this.#backends.set(path, backend);
     }
     backend.target = target;
+    backend.usage = target === "" ? undefined : this.#usageOf(target);
     backend.retired = false;
     return backend;
+  }
+
+  #usageOf(target: string): Usage {
+    let usage = this.#usages.get(target);
+    if (!usage) {
+      usage = { requestsStarted: 0, lastUsedMs: performance.now() };
+      this.#usages.set(target, usage);
+    }
+    return usage;
+  }
+
+  #forgetUnused({ targets }: RoutingTable): void {
+    const open = new Set([...this.#backends.values()].map(({ target }) => target));
+    for (const target of this.#usages.keys())
+      if (targets[target] === undefined && !open.has(target)) this.#usages.delete(target);
   }
 
   #retireUnused(used: ReadonlySet<Backend>): void {
@@ -172,6 +200,6 @@ function belongsTo(route: PreparedRoute, workerId: string): boolean {
 
 function leastBusy(backends: readonly Backend[]): Backend | undefined {
   let best: Backend | undefined;
-  for (const backend of backends) if (!best || backend.open < best.open) best = backend;
+  for (const backend of backends) if (!backend.condemned && (!best || backend.open < best.open)) best = backend;
   return best;
 }

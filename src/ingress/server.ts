@@ -1,7 +1,7 @@
 import { pollUntil, DeadlineError } from "#core/deadline.ts";
 import { createLogger } from "#core/log.ts";
 import type { WireServer } from "#http/wire/server.ts";
-import type { RoutingTable } from "#runtime/routes.ts";
+import type { OpenReport, RoutingTable } from "#runtime/routes.ts";
 import { createAdmin } from "#ingress/admin.ts";
 import { dateSource } from "#ingress/cf.ts";
 import type { Works } from "#ingress/client.ts";
@@ -11,7 +11,7 @@ import { limits as defaultLimits, type IngressLimits } from "#ingress/limits.ts"
 import { listenPublic, type Listener } from "#ingress/listeners.ts";
 import { PlatformSockets } from "#ingress/platform-sockets.ts";
 import { HostDesk, PublicDoor } from "#ingress/public-door.ts";
-import { reportOpen, type DrainReport, type OpenReport } from "#ingress/reports.ts";
+import { reportOpen, type DrainReport } from "#ingress/reports.ts";
 import { Routing } from "#ingress/routing.ts";
 import { TableKeeper } from "#ingress/table.ts";
 import { WaitingRoom } from "#ingress/waiting-room.ts";
@@ -23,6 +23,8 @@ export type IngressOptions = {
   host: string;
   /** 0 takes a free one. */
   port: number;
+  /** Other processes of this installation listen on the same port. */
+  sharesPort?: boolean;
   consoleHost: string;
   /** Workers answer at `<worker>.<appDomain>`. */
   appDomain: string;
@@ -39,10 +41,13 @@ export type IngressOptions = {
   paths: {
     /** File of the last good routing table. */
     routes: string;
-    /** Unix sockets: the supervisor's, the console's, and each Worker's. */
+    /** The same of the processes that share the port: the newest one counts. */
+    siblingRoutes?: readonly string[];
+    /** Unix sockets: ours for the supervisor, the console's, and each Worker's. */
     admin: string;
     console: string;
-    platform: (workerId: string) => string;
+    /** Undefined where another process listens for the Workers. */
+    platform: ((workerId: string) => string) | undefined;
   };
   limits?: Partial<IngressLimits>;
 };
@@ -53,7 +58,7 @@ export interface Ingress extends AsyncDisposable {
   /** Puts a table in force and on disk; false when `supervisor` has sent a newer one before. */
   putTable(supervisor: string, table: RoutingTable): Promise<boolean>;
   /** Opens a Worker's way to other Workers, when it must exist before the table names the Worker. */
-  listenForWorker(workerId: string, path: string): Promise<void>;
+  listenForWorker(workerId: string): Promise<void>;
   /** What is under way, in all or on one process's socket. */
   open(socket?: string): OpenReport;
   /** Accepts nothing more, lets what is open end, cuts off what has not ended after `drainMs`, and closes. */
@@ -106,13 +111,16 @@ class IngressServer implements Ingress {
       capabilityKey,
       pathOf: paths.platform,
     });
-    this.#tables = new TableKeeper(routing, paths.routes, () => this.#platform.listenFor(routing.workers.keys()));
+    this.#tables = new TableKeeper(routing, [paths.routes, ...(paths.siblingRoutes ?? [])], () =>
+      this.#platform.listenFor(routing.workers.keys()),
+    );
     this.#admin = createAdmin({
       offerTable: (signed) => this.#tables.offer(signed),
       generation: () => routing.generation,
       open: (socket) => this.open(socket),
+      condemn: (socket, outcome) => routing.condemn(socket, outcome),
       port: () => this.port,
-      listenForWorker: (workerId) => this.#platform.listenForWorker(workerId, paths.platform(workerId)),
+      listenForWorker: (workerId) => this.#platform.listenForWorker(workerId),
       drain: () => this.drain(),
       tableBytes: limits.tableBytes,
     });
@@ -123,7 +131,8 @@ class IngressServer implements Ingress {
     await this.#tables.load();
     const door = new PublicDoor(this.#desk);
     this.#sweeper = setInterval(() => this.#sweep(), this.#works.limits.sweepMs);
-    this.#listener = await listenPublic(host, port, (socket) =>
+    const shared = this.#options.sharesPort ?? false;
+    this.#listener = await listenPublic({ host, port, shared }, (socket) =>
       this.#clients.accept(socket, door, countedAddress(socket.remoteAddress)),
     );
     await this.#admin.listen(paths.admin);
@@ -138,13 +147,16 @@ class IngressServer implements Ingress {
     return (await this.#tables.offer({ supervisor, table })) === "accepted";
   }
 
-  async listenForWorker(workerId: string, path: string): Promise<void> {
-    await this.#platform.listenForWorker(workerId, path);
+  async listenForWorker(workerId: string): Promise<void> {
+    await this.#platform.listenForWorker(workerId);
   }
 
   open(socket?: string): OpenReport {
     const backends = this.#routing.backends().filter(({ path }) => socket === undefined || path === socket);
-    return reportOpen(backends, { connections: this.#clients.size, waiting: this.#works.waiting.size });
+    return reportOpen(backends, this.#routing.usages(), {
+      connections: this.#clients.size,
+      waiting: this.#works.waiting.size,
+    });
   }
 
   async drain(): Promise<DrainReport> {

@@ -1,4 +1,4 @@
-import { open, mkdir, readFile, rename } from "node:fs/promises";
+import { open, mkdir, readFile, rename, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { z } from "zod";
 import { createLogger } from "#core/log.ts";
@@ -69,8 +69,26 @@ export function parseSignedTable(input: unknown): SignedTable {
   return signedTable.parse(input) as SignedTable;
 }
 
+/** The table that was written last at one of `paths`. */
+export async function loadNewest(paths: readonly string[]): Promise<SignedTable | undefined> {
+  const dated = await Promise.all(
+    paths.map(async (path) => ({
+      path,
+      writtenMs: await stat(path).then(
+        ({ mtimeMs }) => mtimeMs,
+        () => 0,
+      ),
+    })),
+  );
+  for (const { path } of dated.toSorted((a, b) => b.writtenMs - a.writtenMs)) {
+    const table = await loadTable(path);
+    if (table) return table;
+  }
+  return undefined;
+}
+
 /** The table at `path`, or undefined when there is none that can be used; a bad file is a log line and not a failure to start. */
-export async function loadTable(path: string): Promise<SignedTable | undefined> {
+async function loadTable(path: string): Promise<SignedTable | undefined> {
   try {
     const { format: written, ...rest } = z
       .looseObject({ format: z.number() })

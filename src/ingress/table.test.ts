@@ -131,12 +131,13 @@ describe("the supervisor's socket", () => {
     client.write("GET / HTTP/1.1\r\nHost: app.localhost\r\n\r\n");
     await until(() => app.heads.length === 1);
     const one = { requests: 1, webSockets: 0 };
+    const used = { ...one, lastUsedAgoMs: 0, requestsStarted: 1 };
     const path = rig.socket("app");
     expect((await admin("GET", `/open?socket=${encodeURIComponent(path)}`)).body).toEqual({
       ...one,
       connections: 1,
       waiting: 0,
-      targets: { "t-app": one },
+      targets: { "t-app": used },
       sockets: { [path]: { target: "t-app", ...one } },
     });
     expect((await admin("GET", "/open?socket=/other")).body).toMatchObject({ requests: 0 });

@@ -1,6 +1,6 @@
 import { createLogger } from "#core/log.ts";
 import type { Routing } from "#ingress/routing.ts";
-import { loadTable, saveTable, type SignedTable } from "#ingress/table-file.ts";
+import { loadNewest, saveTable, type SignedTable } from "#ingress/table-file.ts";
 
 const log = createLogger("ingress.table");
 
@@ -11,20 +11,25 @@ export type Acceptance = "accepted" | "stale";
 export class TableKeeper {
   readonly #routing: Routing;
   readonly #path: string;
+  readonly #siblingPaths: readonly string[];
   #current: { supervisor: string; generation: number } | undefined;
   #last: Promise<unknown> = Promise.resolve();
   readonly #beforeAnswer: () => Promise<void>;
 
-  /** `beforeAnswer`: what else must have happened before a table counts as accepted. */
-  constructor(routing: Routing, path: string, beforeAnswer: () => Promise<void>) {
+  /**
+   * `paths`: our own file, and those of processes that share our port. `beforeAnswer`: what else must have happened before a
+   * table counts as accepted.
+   */
+  constructor(routing: Routing, [path = "", ...siblingPaths]: readonly string[], beforeAnswer: () => Promise<void>) {
     this.#routing = routing;
     this.#path = path;
+    this.#siblingPaths = siblingPaths;
     this.#beforeAnswer = beforeAnswer;
   }
 
-  /** Puts the last good table in force, if there is one. */
+  /** Puts the last good table in force, if there is one: while we were gone the others may have got a newer one. */
   async load(): Promise<void> {
-    const signed = await loadTable(this.#path);
+    const signed = await loadNewest([this.#path, ...this.#siblingPaths]);
     if (!signed) return;
     this.#install(signed);
     await this.#beforeAnswer();

@@ -1,5 +1,6 @@
 import { Socket } from "node:net";
 import { systemCode } from "#core/errors.ts";
+import type { CondemnOutcome } from "#runtime/routes.ts";
 import type { CoarseClock } from "#ingress/clock.ts";
 import type { IngressLimits } from "#ingress/limits.ts";
 
@@ -145,14 +146,20 @@ export class Upstream {
   }
 }
 
+/** How much a target is used, over all its processes. */
+export type Usage = { requestsStarted: number; lastUsedMs: number };
+
 /** One unix socket of a process: its kept connections and what is under way on it. */
 export class Backend {
   readonly path: string;
-  /** Target of the routing table that it belongs, or last belonged, to; empty for the console. */
+  /** Target of the routing table that it belongs, or last belonged, to; empty for the console and the platform's services. */
   target = "";
+  usage: Usage | undefined;
   /** Requests under way, WebSockets not among them. */
   requests = 0;
   webSockets = 0;
+  /** Why its process is being killed, if it is. */
+  condemned: CondemnOutcome | undefined;
   /** No table names it any more: nothing new is sent to it, and its process waits for its connections to close. */
   retired = false;
   readonly #limits: IngressLimits;
@@ -168,6 +175,23 @@ export class Backend {
 
   get open(): number {
     return this.requests + this.webSockets;
+  }
+
+  /** Counts a request that is sent to it. */
+  enter(): void {
+    this.requests++;
+    if (this.usage) this.usage.requestsStarted++;
+  }
+
+  becomesWebSocket(): void {
+    this.requests--;
+    this.webSockets++;
+  }
+
+  leave(how: "request" | "webSocket"): void {
+    if (how === "webSocket") this.webSockets--;
+    else this.requests--;
+    if (this.usage) this.usage.lastUsedMs = this.#clock.now;
   }
 
   /** A connection to use: one that was kept, else a new one that is connecting. */

@@ -2,12 +2,16 @@ import { processVariable } from "#environment.ts";
 import { startIngress } from "#ingress/server.ts";
 import { openRole, serveUntilTold } from "#roles/role.ts";
 
-/** The public front door. */
-export async function runIngress(runtimeFolder: string): Promise<void> {
+/** The public front door; `index` tells one from the others that share the port. */
+export async function runIngress(runtimeFolder: string, index: number): Promise<void> {
   const { config, data, runtime } = await openRole(runtimeFolder);
+  const others = Array.from({ length: config.ingressProcesses }, (_, other) => other).filter(
+    (other) => other !== index,
+  );
   const ingress = await startIngress({
     host: config.host,
     port: config.port,
+    sharesPort: config.ingressProcesses > 1,
     consoleHost: config.consoleHost,
     appDomain: config.appDomain,
     publicScheme: config.publicScheme,
@@ -16,10 +20,11 @@ export async function runIngress(runtimeFolder: string): Promise<void> {
     drainMs: config.drainMs,
     capabilityKey: Buffer.from(processVariable("SOLUM_CAPABILITY_KEY"), "hex"),
     paths: {
-      routes: data.routes,
-      admin: runtime.ingress,
+      routes: data.routes(index),
+      siblingRoutes: others.map((other) => data.routes(other)),
+      admin: runtime.ingress(index),
       console: runtime.control,
-      platform: (workerId) => runtime.worker(workerId).platform,
+      platform: index === 0 ? (workerId) => runtime.worker(workerId).platform : undefined,
     },
   });
   await serveUntilTold("ingress", () => ingress.close());

@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import type { Config } from "#config.ts";
 import { privateFolder, syncFolder } from "#core/durable-file.ts";
 import { entryUrl } from "#core/entry.ts";
-import type { DataLayout, RuntimeLayout } from "#core/layout.ts";
+import { ingressName, type DataLayout, type RuntimeLayout } from "#core/layout.ts";
 import { hostProcess } from "#products/d1/host-config.ts";
 import { egressRules } from "#roles/egress-rules.ts";
 import type { Keys } from "#roles/keys.ts";
@@ -33,7 +33,7 @@ export function definitions(parts: Parts): {
   const always = [
     nodeRole(parts, { name: "state", socket: runtime.stores, lock: data.stateLock, stopMs: 10_000 }),
     nodeRole(parts, { name: "control", socket: runtime.control, lock: data.controlLock, stopMs: 5000 }),
-    nodeRole(parts, { name: "ingress", socket: runtime.ingress, lock: join(data.ingress, "lock"), stopMs: 2000 }),
+    ...Array.from({ length: config.ingressProcesses }, (_, index) => ingress(parts, index)),
   ];
   const hosts = Array.from({ length: config.d1Hosts }, (_, host) => d1Host(parts, host));
   const hostOf = (host: number) => {
@@ -49,18 +49,31 @@ export function definitions(parts: Parts): {
 
 function nodeRole(
   parts: Parts,
-  role: { name: string; socket: string; lock: string; stopMs: number },
+  role: { name: string; role?: string; argument?: string; socket: string; lock: string; stopMs: number },
 ): ServiceDefinition {
   const { name, socket, stopMs } = role;
+  const main = fileURLToPath(entryUrl("main"));
+  const own = role.argument === undefined ? [] : [role.argument];
   const spec = withHash(parts, {
     name,
     command: process.execPath,
-    args: ["--disable-warning=ExperimentalWarning", fileURLToPath(entryUrl("main")), "role", name, parts.runtime.root],
+    args: ["--disable-warning=ExperimentalWarning", main, "role", role.role ?? name, parts.runtime.root, ...own],
     environment: { ...parts.environment, SOLUM_CAPABILITY_KEY: parts.keys.capability.toString("hex") },
     logFile: parts.data.log(name),
     lockFile: role.lock,
   });
   return { name, socket, stopMs, spec, prepare: async () => rm(socket, { force: true }) };
+}
+
+function ingress(parts: Parts, index: number): ServiceDefinition {
+  return nodeRole(parts, {
+    name: ingressName(index),
+    role: "ingress",
+    argument: String(index),
+    socket: parts.runtime.ingress(index),
+    lock: parts.data.ingressLock(index),
+    stopMs: 2000,
+  });
 }
 
 function egress(parts: Parts): ServiceDefinition {

@@ -1,10 +1,9 @@
-import { existsSync } from "node:fs";
 import { mkdir, readFile, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Config } from "#config.ts";
 import type { RunningSupervisor } from "#cli/supervise.ts";
 import { buildIdUrl } from "#core/entry.ts";
-import { dataLayout, runtimeLayout } from "#core/layout.ts";
+import { dataLayout, ingressName, runtimeLayout } from "#core/layout.ts";
 import { setLogLevel } from "#core/log.ts";
 import { childEnvironment } from "#environment.ts";
 import { createWireServer } from "#http/wire/server.ts";
@@ -19,8 +18,8 @@ import { definitions } from "#roles/service-definitions.ts";
 import { compatibilityChecker } from "#runtime/compatibility-checker.ts";
 import type { FrontSockets } from "#runtime/front-launch.ts";
 import { Fronts } from "#runtime/fronts.ts";
+import { Ingresses } from "#runtime/ingresses.ts";
 import { keepLogsSmall } from "#runtime/log-files.ts";
-import { askSocket } from "#runtime/probe.ts";
 import { findChildren } from "#runtime/proc.ts";
 import { Services } from "#runtime/services.ts";
 import { Supervisor } from "#runtime/supervisor.ts";
@@ -47,6 +46,13 @@ export async function startSupervisor(config: Config): Promise<RunningSupervisor
   let supervisor: Supervisor | undefined;
   const changed = () => supervisor?.wake();
   const services = new Services({ instance, changed });
+  const ingresses = new Ingresses(
+    services,
+    Array.from({ length: config.ingressProcesses }, (_, index) => ({
+      name: ingressName(index),
+      socket: runtime.ingress(index),
+    })),
+  );
   const desired = desiredReader(data.controlDb);
   const fronts = new Fronts({
     instance,
@@ -61,7 +67,10 @@ export async function startSupervisor(config: Config): Promise<RunningSupervisor
     },
     trialLimits: { cpuMs: config.startupCpuMs, wallMs: config.startupMs },
     drainMs: config.drainMs,
-    openRequests: (socket) => openRequests(runtime.ingress, socket),
+    async openRequests(socket) {
+      const { requests, webSockets } = await ingresses.open(socket);
+      return requests + webSockets;
+    },
     changed,
   });
   const own = definitions({ config, data, runtime, keys, buildId, workerd, environment });
@@ -70,6 +79,7 @@ export async function startSupervisor(config: Config): Promise<RunningSupervisor
     runtime,
     services,
     fronts,
+    ingresses,
     always: own.always,
     egress: own.egress,
     d1Host: own.d1Host,
@@ -131,11 +141,4 @@ function pickTimeZone({ TZ, SSL_CERT_FILE, SSL_CERT_DIR }: Record<string, string
       value === undefined ? [] : [[name, value]],
     ),
   );
-}
-
-async function openRequests(ingress: string, socket: string): Promise<number> {
-  if (!existsSync(ingress)) return 0;
-  const { body } = await askSocket(ingress, { path: `/open?socket=${encodeURIComponent(socket)}`, ms: 2000 });
-  const { requests, webSockets } = JSON.parse(body) as { requests: number; webSockets: number };
-  return requests + webSockets;
 }

@@ -46,6 +46,31 @@ export type Target = {
   asleep?: true;
 };
 
+/** What is under way somewhere. */
+export type OpenCount = { requests: number; webSockets: number };
+
+/** How much a target is used. */
+export type TargetUse = OpenCount & {
+  /** Since the last answer ended, or since a table first named it; 0 while something is under way. */
+  lastUsedAgoMs: number;
+  /** Requests that were sent to it since this ingress began to serve it. */
+  requestsStarted: number;
+};
+
+/** What an ingress says is under way. */
+export type OpenReport = OpenCount & {
+  /** Client connections, idle ones among them. */
+  connections: number;
+  /** Requests that wait for a process. */
+  waiting: number;
+  /** By target of the routing table, those among them that no table names any more but that still have something open. */
+  targets: Record<string, TargetUse>;
+  sockets: Record<string, OpenCount & { target: string }>;
+};
+
+/** Why the supervisor kills a Worker's process, as Cloudflare names it in a Worker's logs. */
+export type CondemnOutcome = "exceededCpu" | "exceededMemory";
+
 /** Names of private headers between the ingress and a Worker's process; a client's own of these names are dropped. */
 export const privateHeaders = {
   /** JSON of `request.cf` (workerd's `cfBlobHeader`). */

@@ -10,7 +10,7 @@ import { workerErrors } from "#products/workers/errors.ts";
 import { adoptChild, stopChild } from "#runtime/child.ts";
 import type { Startable } from "#runtime/front-launch.ts";
 import type { Fronts, FrontStatus } from "#runtime/fronts.ts";
-import { askSocket } from "#runtime/probe.ts";
+import type { Ingresses } from "#runtime/ingresses.ts";
 import { findChildren } from "#runtime/proc.ts";
 import type { RoutingTable } from "#runtime/routes.ts";
 import type { FoundChild, ServiceDefinition, Services, ServiceStatus } from "#runtime/services.ts";
@@ -30,6 +30,7 @@ export type SupervisorParts = {
   runtime: RuntimeLayout;
   services: Services;
   fronts: Fronts;
+  ingresses: Ingresses;
   /** Processes that always run, in the order of their start. */
   always: readonly ServiceDefinition[];
   /** Started with the first Worker. */
@@ -56,7 +57,6 @@ export type SupervisorStatus = {
 const limits = {
   /** How long a deploy waits until the ingress serves it. */
   settleMs: 10_000,
-  pushMs: 5000,
   /** After a pass that failed. */
   retryMs: 200,
   /** How long the first start may take until everything answers. */
@@ -79,8 +79,8 @@ export class Supervisor {
   #stopping = false;
   /** When the ingress began to serve a version, ms since 1970. */
   readonly #liveSinceMs = new Map<string, number>();
-  /** The table that the ingress has acknowledged, and the process that did. */
-  #acknowledged: { table: RoutingTable; ingressPid: number | undefined } | undefined;
+  /** The table that the ingress has acknowledged. */
+  #acknowledged: { table: RoutingTable } | undefined;
   #generation = 0;
   /** Whose generations these are: an ingress that outlives us compares only within one supervisor. */
   readonly #id = `${process.pid}-${Date.now()}`;
@@ -163,11 +163,8 @@ export class Supervisor {
   async stop(): Promise<void> {
     this.#stopping = true;
     await this.#loop;
-    const { services, fronts, runtime, drainMs } = this.#parts;
-    await askSocket(runtime.ingress, { method: "POST", path: "/drain", ms: drainMs }).catch((error: unknown) =>
-      log.warn("the ingress was cut off", { error: messageOf(error) }),
-    );
-    await services.stop("ingress");
+    const { services, fronts, ingresses, drainMs } = this.#parts;
+    await ingresses.stop(drainMs);
     await fronts.stop();
     // Whoever others write to ends last.
     const first = services.names().filter((name) => name !== "state");
@@ -219,20 +216,10 @@ export class Supervisor {
 
   /** Whether the ingress serves `table` now. An ingress that was started anew is told again. */
   async #acknowledge(table: RoutingTable): Promise<boolean> {
-    const { services, runtime } = this.#parts;
-    const ingressPid = services.pidOf("ingress");
-    const current = this.#acknowledged;
-    if (current && current.ingressPid === ingressPid && sameTable(current.table, table))
-      return services.isReady("ingress");
-    if (!services.isReady("ingress")) return false;
-    const answer = await askSocket(runtime.ingress, {
-      method: "PUT",
-      path: "/table",
-      body: JSON.stringify({ supervisor: this.#id, table }),
-      ms: limits.pushMs,
-    });
-    if (answer.status !== 200) throw new Error(`the ingress refused a table: ${answer.status} ${answer.body}`);
-    this.#acknowledged = { table, ingressPid };
+    const current = this.#acknowledged?.table;
+    if (current && sameTable(current, table)) return await this.#parts.ingresses.putTable(this.#id, current);
+    if (!(await this.#parts.ingresses.putTable(this.#id, table))) return false;
+    this.#acknowledged = { table };
     for (const versionId of this.#liveSinceMs.keys())
       if (!table.targets[versionId]) this.#liveSinceMs.delete(versionId);
     for (const versionId of Object.keys(table.targets))

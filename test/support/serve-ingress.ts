@@ -1,10 +1,21 @@
 import { startIngress, type IngressOptions } from "#ingress/server.ts";
 import type { RoutingTable } from "#runtime/routes.ts";
 
-/** The ingress alone in a process: `node test/support/serve-ingress.ts <json>`. Prints its port; ends on SIGTERM. */
-const { folder, table, ...options } = JSON.parse(process.argv[2] ?? "{}") as {
+/**
+ * The ingress alone in a process: `node test/support/serve-ingress.ts <json>`. Prints its port; ends on SIGTERM. `name` tells
+ * several in one folder apart.
+ */
+const {
+  folder,
+  table,
+  name = "admin",
+  siblingRoutes = [],
+  ...options
+} = JSON.parse(process.argv[2] ?? "{}") as {
   folder: string;
-  table: RoutingTable;
+  table?: RoutingTable;
+  name?: string;
+  siblingRoutes?: string[];
 } & Partial<IngressOptions>;
 
 const ingress = await startIngress({
@@ -19,13 +30,14 @@ const ingress = await startIngress({
   ...options,
   capabilityKey: Buffer.alloc(32, 1),
   paths: {
-    routes: `${folder}/routes.json`,
-    admin: `${folder}/admin.sock`,
+    routes: `${folder}/${name}.json`,
+    siblingRoutes,
+    admin: `${folder}/${name}.sock`,
     console: `${folder}/console.sock`,
     platform: (workerId) => `${folder}/${workerId}.sock`,
   },
 });
-await ingress.putTable("bench", table);
+if (table) await ingress.putTable("bench", table);
 process.on("SIGTERM", () => {
   void ingress.close().then(() => process.exit(0));
 });
