@@ -3,6 +3,7 @@ import type { Page } from "#ingress/error-pages.ts";
 import type { IngressLimits } from "#ingress/limits.ts";
 import type { Routing } from "#ingress/routing.ts";
 import type { WaitingRoom } from "#ingress/waiting-room.ts";
+import type { Waker } from "#ingress/waker.ts";
 
 /** The client's side of an exchange. */
 export interface Client {
@@ -27,6 +28,7 @@ export interface Client {
 export type Works = {
   routing: Routing;
   waiting: WaitingRoom;
+  waker: Waker;
   limits: IngressLimits;
   clock: CoarseClock;
   firstByteMs: number;

@@ -9,6 +9,7 @@ import type { Door } from "#ingress/door.ts";
 import { limits } from "#ingress/limits.ts";
 import { Routing } from "#ingress/routing.ts";
 import { WaitingRoom } from "#ingress/waiting-room.ts";
+import { Waker } from "#ingress/waker.ts";
 
 test("one address may have so many connections; others and loopback are not concerned", async () => {
   const clock = new CoarseClock();
@@ -16,6 +17,7 @@ test("one address may have so many connections; others and loopback are not conc
   const works: Works = {
     routing,
     waiting: new WaitingRoom(limits, routing),
+    waker: new Waker(undefined, limits),
     limits,
     clock,
     firstByteMs: 1000,

@@ -1,5 +1,5 @@
 import { WireError, type RequestHead } from "#http/wire/head.ts";
-import { pages, Refusal } from "#ingress/error-pages.ts";
+import { pages, Refusal, type Page } from "#ingress/error-pages.ts";
 import { splitAbsolute } from "#ingress/route-match.ts";
 import type { Destination } from "#ingress/routing.ts";
 
@@ -10,8 +10,10 @@ export type Admission = {
   head: string;
   bodyBytesMax: number;
   ray: string;
-  /** Whether the control process answers, not a Worker. */
-  toConsole: boolean;
+  /** Who answers: the control process, another process of the platform, or a Worker. */
+  by: "console" | "platform" | "worker";
+  /** The page for when nobody answers, where no table names the host yet. */
+  nothingThere: Page | undefined;
   /** Whether the answer gets `Date` and `CF-Ray`. Not so between Workers. */
   dressed: boolean;
   /** Whether an exception of the Worker becomes a page. Not so between Workers. */

@@ -72,6 +72,17 @@ export const pages = {
     title: "The Worker is not ready yet",
     detail: "It did not come up in the time that a request waits. Try again in a moment.",
   }),
+  supervisorDown: (): Page => ({
+    status: 503,
+    title: "The Worker cannot be started now",
+    detail:
+      "It is asleep, and the supervisor that starts Workers does not answer. Workers that run are served meanwhile.",
+  }),
+  serviceDown: (): Page => ({
+    status: 503,
+    title: "This part of the platform is starting",
+    detail: "The process that answers here is not up yet. Workers are served meanwhile. Try again in a moment.",
+  }),
   consoleDown: (): Page => ({
     status: 503,
     title: "The console is starting",

@@ -54,12 +54,12 @@ test("a version is drawn by weight", () => {
     { versionId: "b", weight: 0 },
     { versionId: "c", weight: 90 },
   ];
-  const at = (random: number) => chooseVersion(versions, "s", [], () => random)?.versionId;
+  const at = (random: number) => chooseVersion(versions, "s", [], { draw: () => random })?.versionId;
   expect([0, 0.0999, 0.1, 0.9999].map(at)).toEqual(["a", "a", "c", "c"]);
   // One without traffic can be asked for by name.
   const fields = ["cloudflare-workers-version-overrides", 's="b"'];
-  expect(chooseVersion(versions, "s", fields, () => 0)?.versionId).toBe("b");
-  expect(chooseVersion([], "s", [], () => 0)).toBeUndefined();
+  expect(chooseVersion(versions, "s", fields, { draw: () => 0 })?.versionId).toBe("b");
+  expect(chooseVersion([], "s", [], { draw: () => 0 })).toBeUndefined();
 });
 
 test("passes through Workers are counted, whoever else is on the way", () => {

@@ -32,8 +32,20 @@ export const limits = {
   holdMs: 5_000,
   /** How often it looks for one. */
   holdEveryMs: 25,
-  /** Requests that wait so at once. */
+  /** Requests that wait so at once, those below among them. Each holds one piece of its body at most. */
   heldRequests: 2_000,
+  /** How long a request waits for a sleeping Worker: a start takes less than a second, but in a storm they queue. */
+  wakeMs: 30_000,
+  /** How often the supervisor is asked again while requests wait. */
+  wakeEveryMs: 500,
+  /** What it may be asked at a time, and how long it may take to answer. It answers before it starts anything. */
+  wakeQuestions: 64,
+  wakeAnswerMs: 2_000,
+  /** Requests that wait at once to learn whether their host is a preview: anybody can make up hosts. */
+  heldUnknownHosts: 256,
+  /** How long a host stays unknown, and how many are remembered. */
+  unknownHostMs: 2_000,
+  rememberedHosts: 10_000,
 
   /** Client connections in all, and from one address that is not loopback. */
   connections: 20_000,

@@ -5,7 +5,9 @@ import { Answer, type AnswerSink } from "#ingress/answer.ts";
 import type { Client, Works } from "#ingress/client.ts";
 import type { Admission } from "#ingress/door.ts";
 import { pages, type Page } from "#ingress/error-pages.ts";
-import type { Backend, Ending, Upstream, UpstreamOwner } from "#ingress/upstream.ts";
+import { Asleep, type Destination } from "#ingress/routing.ts";
+import { Backend, type Ending, type Upstream, type UpstreamOwner } from "#ingress/upstream.ts";
+import type { WaitsFor } from "#ingress/waiting-room.ts";
 
 const log = createLogger("ingress.proxy");
 
@@ -39,7 +41,9 @@ export class Exchange implements UpstreamOwner, AnswerSink {
   #repeated = false;
   /** Kept connections may be dead: only a new one will do. */
   #fresh = false;
-  #giveUpAt: number | undefined;
+  #heldSinceMs: number | undefined;
+  #drawn: number | undefined;
+  #toldToContinue = false;
   /** When the client was last heard of; after the body's end, when the wait for an answer began. */
   #heardAt: number;
 
@@ -60,9 +64,6 @@ export class Exchange implements UpstreamOwner, AnswerSink {
 
   /** Sends the request on its way. What came of the body with the head was given to `receive` before. */
   start(): void {
-    if (this.#stage !== "seeking") return;
-    if (this.#head.expectContinue && !this.#body.done && this.#keptBytes === 0)
-      this.#client.sendHead("HTTP/1.1 100 Continue\r\n\r\n", undefined);
     this.tryAgain();
   }
 
@@ -93,11 +94,19 @@ export class Exchange implements UpstreamOwner, AnswerSink {
   /** Looks for a process and sends it the request, or waits. */
   tryAgain(): void {
     if (this.#stage !== "seeking") return;
-    const picked = this.#works.routing.pick(this.#admission.destination, this.#head.fields);
-    if (picked === "nobody") this.#fail(nobodyPage(this.#admission));
+    const { routing, waker } = this.#works;
+    const picked = routing.pick(this.#admission.destination, this.#head.fields, this);
+    if (picked instanceof Backend) this.#ask(picked);
+    else if (picked instanceof Asleep) this.#hold("start", waker.wakeTarget(picked.target, routing.generation));
+    else if (picked === "starting") this.#hold("process", true);
     else if (picked === "down") this.#fail(pages.workerDown());
-    else if (picked === "starting") this.#hold();
-    else this.#ask(picked);
+    else this.#seekHost();
+  }
+
+  /** Where in a split this request falls: drawn once, so that waiting for one version is not a way to another. */
+  draw(): number {
+    this.#drawn ??= Math.random();
+    return this.#drawn;
   }
 
   /** The client takes bytes again. */
@@ -210,6 +219,7 @@ export class Exchange implements UpstreamOwner, AnswerSink {
   }
 
   #ask(backend: Backend): void {
+    this.#tellToContinue();
     const upstream = backend.take({ fresh: this.#fresh });
     this.#backend = backend;
     this.#upstream = upstream;
@@ -226,11 +236,32 @@ export class Exchange implements UpstreamOwner, AnswerSink {
     if (this.#body.done) this.#heardAt = this.#works.clock.now;
   }
 
-  #hold(): void {
+  /** A body is asked for when there is somebody to give it to. */
+  #tellToContinue(): void {
+    if (this.#toldToContinue || !this.#head.expectContinue || this.#body.done || this.#keptBytes > 0) return;
+    this.#toldToContinue = true;
+    this.#client.sendHead("HTTP/1.1 100 Continue\r\n\r\n", undefined);
+  }
+
+  /** Nobody answers for this. A host may be one that the table does not name because nobody has asked for it lately. */
+  #seekHost(): void {
+    const { destination, nothingThere } = this.#admission;
+    if (!nothingThere || destination.kind !== "host") return this.#fail(nobodyPage(destination));
+    const { routing, waker } = this.#works;
+    const known = waker.wakeHost(destination.host, routing.generation);
+    if (known === "no") this.#fail(nothingThere);
+    else this.#hold("host", known === "yes");
+  }
+
+  /** Waits for a better table. `asked`: whether the supervisor could be told what is missing. */
+  #hold(what: WaitsFor, asked: boolean): void {
+    const { limits, waiting } = this.#works;
     const now = performance.now();
-    this.#giveUpAt ??= now + this.#works.limits.holdMs;
-    if (now >= this.#giveUpAt) this.#fail(this.#admission.toConsole ? pages.consoleDown() : pages.workerStarting());
-    else if (!this.#works.waiting.enter(this)) this.#fail(pages.overloaded());
+    this.#heldSinceMs ??= now;
+    const holdMs = what === "start" && asked ? limits.wakeMs : limits.holdMs;
+    if (now - this.#heldSinceMs >= holdMs) this.#fail(asked ? waitedPage(this.#admission) : pages.supervisorDown());
+    else if (!waiting.enter(this, what)) this.#fail(pages.overloaded());
+    else if (!this.#body.done) this.#pauseClient();
   }
 
   /** Whether the request can be sent to another connection without running it twice, or is one that may run twice. */
@@ -251,7 +282,7 @@ export class Exchange implements UpstreamOwner, AnswerSink {
     if (how !== "refused") this.#repeated = true;
     const wasFresh = this.#fresh;
     this.#fresh = true;
-    if (wasFresh) this.#hold();
+    if (wasFresh) this.#hold("process", true);
     else this.tryAgain();
   }
 
@@ -294,7 +325,12 @@ export class Exchange implements UpstreamOwner, AnswerSink {
   }
 }
 
-function nobodyPage({ destination }: Admission): Page {
+function waitedPage({ by }: Admission): Page {
+  if (by === "console") return pages.consoleDown();
+  return by === "platform" ? pages.serviceDown() : pages.workerStarting();
+}
+
+function nobodyPage(destination: Destination): Page {
   if (destination.kind === "host") return pages.noLongerThere();
   return pages.noSuchService(destination.name.slice(destination.name.indexOf("/") + 1));
 }

@@ -5,7 +5,7 @@ import { addressOf, asksForWebSocket, checkRequest, type Admission, type Door } 
 import { pages, Refusal } from "#ingress/error-pages.ts";
 import type { IngressLimits } from "#ingress/limits.ts";
 import { canonicalHead, consoleRules, publicRules } from "#ingress/request-head.ts";
-import { hostReader, type Host } from "#ingress/route-match.ts";
+import { hostReader, mayBePreview, type Host } from "#ingress/route-match.ts";
 import type { Routing } from "#ingress/routing.ts";
 
 /** What the doors know about the installation. */
@@ -47,31 +47,33 @@ export class HostDesk {
   }
 
   admit(head: RequestHead, sender: Sender): Admission {
-    const { routing, limits, requestBodyBytes } = this.premises;
+    const { routing, limits, requestBodyBytes, appDomain } = this.premises;
     const { target, host } = addressOf(head, sender.hostless);
     const name = this.#readHost(host);
     if (!name) throw new WireError(400, "the Host header is not a host name");
     const { scheme, caller } = sender;
     const destination = { kind: "host", host: name.name, target, scheme, caller } as const;
     const route = routing.routeOf(destination);
-    if (!route) throw new Refusal(this.#nothingAt(name));
-    const bodyBytesMax = bodyBytesMaxOf(route, limits.consoleBodyBytes, requestBodyBytes);
+    const nothingThere = route ? undefined : this.#nothingAt(name);
+    if (nothingThere && !mayBePreview(name.name, appDomain)) throw new Refusal(nothingThere);
+    const by = route?.kind ?? "worker";
+    const bodyBytesMax = route ? bodyBytesMaxOf(route, limits.consoleBodyBytes, requestBodyBytes) : requestBodyBytes;
     if (head.framing.kind === "length" && head.framing.length > bodyBytesMax)
       throw new Refusal(pages.bodyTooLarge(bodyBytesMax));
     const upgrade = asksForWebSocket(head);
     const ray = this.#nextRay();
     const request = { target, host, upgrade };
-    if (route.kind !== "worker") {
+    const common = { destination, bodyBytesMax, ray, by, nothingThere, dressed: true, upgrade };
+    if (by !== "worker") {
       const text = `${canonicalHead(head, request, consoleRules)}${sender.lines}cf-ray: ${ray}\r\n\r\n`;
-      const toConsole = route.kind === "console";
-      return { destination, head: text, bodyBytesMax, ray, toConsole, dressed: true, explains: false, upgrade };
+      return { ...common, head: text, explains: false };
     }
     if (target.startsWith("/cdn-cgi/")) throw new Refusal(pages.noSuchPath());
     const blob = this.#cfBlob(head.minor, fieldOf(head.fields, "accept-encoding"));
     const text =
       `${canonicalHead(head, request, publicRules)}${sender.lines}` +
       `cf-ray: ${ray}\r\n${privateHeaders.cf}: ${blob}\r\n\r\n`;
-    return { destination, head: text, bodyBytesMax, ray, toConsole: false, dressed: true, explains: true, upgrade };
+    return { ...common, head: text, explains: true };
   }
 
   #nothingAt(host: Host) {

@@ -40,6 +40,16 @@ export function hostReader(): (value: string) => Host | undefined {
   };
 }
 
+/**
+ * Whether a host could be a version's preview (`<8 hex>-<worker>`) or an alias (`<alias>-<worker>`), directly below the app
+ * domain or below an account's label there. Which of them exist only the supervisor knows.
+ */
+export function mayBePreview(host: string, appDomain: string): boolean {
+  if (!host.endsWith(`.${appDomain}`)) return false;
+  const labels = host.slice(0, -appDomain.length - 1).split(".");
+  return labels.length <= 2 && /^[^-].*-.*[^-]$/.test(labels[0] ?? "");
+}
+
 const absoluteForm = /^https?:\/\/([^/?#]*)(.*)$/i;
 
 /** Host and origin-form target of a request target in absolute form, or undefined when it is not one. */
@@ -61,7 +71,7 @@ export function chooseVersion<V extends WeightedVersion>(
   versions: readonly V[],
   script: string,
   fields: readonly string[],
-  random: () => number,
+  drawing: { draw(): number },
 ): V | undefined {
   if (versions.length < 2) return versions[0];
   const overrides = fieldOf(fields, "cloudflare-workers-version-overrides");
@@ -71,7 +81,7 @@ export function chooseVersion<V extends WeightedVersion>(
   const key = fieldOf(fields, "cloudflare-workers-version-key");
   const total = versions.reduce((sum, { weight }) => sum + weight, 0);
   // With a fixed order of versions, a key stays with its version while that version's share grows.
-  let at = (key === undefined ? random() : hashToUnit(key)) * total;
+  let at = (key === undefined ? drawing.draw() : hashToUnit(key)) * total;
   for (const version of versions) {
     if (at < version.weight) return version;
     at -= version.weight;

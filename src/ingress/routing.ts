@@ -14,10 +14,25 @@ export type HostDestination = Asked & {
   caller: string | undefined;
 };
 
-/** Who answers just now. `starting`: a process that is expected but not there yet. */
-export type Picked = Backend | "nobody" | "down" | "starting";
+/** A target without a process, to be had for the asking. */
+export class Asleep {
+  readonly target: string;
 
-type PreparedTarget = { target: Target; backends: readonly Backend[] };
+  constructor(target: string) {
+    this.target = target;
+  }
+}
+
+/** Who answers just now. `starting`: a process that is expected but not there yet. */
+export type Picked = Backend | Asleep | "nobody" | "down" | "starting";
+
+/** Whoever a version is chosen for: the number is the same each time, so that a request that waits is not drawn anew. */
+export interface Drawing {
+  /** From 0 to below 1. */
+  draw(): number;
+}
+
+type PreparedTarget = { target: Target; backends: readonly Backend[]; missing: Asleep | "down" | "starting" };
 type PreparedVersion = PreparedTarget & { versionId: string; weight: number };
 type WorkerRoute = { kind: "worker"; script: string; versions: readonly PreparedVersion[] };
 type PreparedRoute =
@@ -66,7 +81,7 @@ export class Routing {
     for (const [id, target] of Object.entries(table.targets)) {
       const backends = target.sockets.map((path) => this.#backendAt(path, id));
       for (const backend of backends) used.add(backend);
-      targets.set(id, { target, backends });
+      targets.set(id, { target, backends, missing: missingOf(id, target) });
     }
     const prepare = (route: Route) => this.#prepare(route, targets, used);
     const prepareAll = (routes: Record<string, Route>) =>
@@ -100,15 +115,13 @@ export class Routing {
   }
 
   /** The process that is to answer. Among those of a version, the one with the least under way. */
-  pick(destination: Destination, fields: readonly string[]): Picked {
+  pick(destination: Destination, fields: readonly string[], drawing: Drawing): Picked {
     const route = this.routeOf(destination);
     if (route === undefined) return "nobody";
     if (route.kind !== "worker") return route.backend;
-    const version = chooseVersion(route.versions, route.script, fields, Math.random);
+    const version = chooseVersion(route.versions, route.script, fields, drawing);
     if (!version) return "nobody";
-    const best = leastBusy(version.backends);
-    if (best) return best;
-    return version.target.down === undefined ? "starting" : "down";
+    return leastBusy(version.backends) ?? version.missing;
   }
 
   /** Says why the process behind `path` is about to be killed. Nothing new is sent to it. */
@@ -196,6 +209,11 @@ function prepareWorker(route: Route & { kind: "worker" }, targets: ReadonlyMap<s
 
 function belongsTo(route: PreparedRoute, workerId: string): boolean {
   return route.kind === "worker" && route.versions.some(({ target }) => target.workerId === workerId);
+}
+
+function missingOf(id: string, { asleep, down }: Target): Asleep | "down" | "starting" {
+  if (asleep) return new Asleep(id);
+  return down === undefined ? "starting" : "down";
 }
 
 function leastBusy(backends: readonly Backend[]): Backend | undefined {

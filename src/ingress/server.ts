@@ -13,8 +13,10 @@ import { PlatformSockets } from "#ingress/platform-sockets.ts";
 import { HostDesk, PublicDoor } from "#ingress/public-door.ts";
 import { reportOpen, type DrainReport } from "#ingress/reports.ts";
 import { Routing } from "#ingress/routing.ts";
+import { SupervisorWire } from "#ingress/supervisor-wire.ts";
 import { TableKeeper } from "#ingress/table.ts";
 import { WaitingRoom } from "#ingress/waiting-room.ts";
+import { Waker } from "#ingress/waker.ts";
 
 const log = createLogger("ingress");
 
@@ -46,6 +48,8 @@ export type IngressOptions = {
     /** Unix sockets: ours for the supervisor, the console's, and each Worker's. */
     admin: string;
     console: string;
+    /** The supervisor's socket: who starts Workers that sleep. Without it nothing is woken. */
+    supervisor?: string;
     /** Undefined where another process listens for the Workers. */
     platform: ((workerId: string) => string) | undefined;
   };
@@ -82,6 +86,7 @@ export async function startIngress(options: IngressOptions): Promise<Ingress> {
 class IngressServer implements Ingress {
   readonly #options: IngressOptions;
   readonly #works: Works;
+  readonly #supervisor: SupervisorWire | undefined;
   readonly #routing: Routing;
   readonly #desk: HostDesk;
   readonly #clients: Connections;
@@ -96,7 +101,10 @@ class IngressServer implements Ingress {
 
   constructor(options: IngressOptions) {
     this.#options = options;
-    this.#works = makeWorks(options);
+    const { supervisor } = options.paths;
+    const timing = { ...defaultLimits, ...options.limits };
+    this.#supervisor = supervisor === undefined ? undefined : new SupervisorWire(supervisor, timing);
+    this.#works = makeWorks(options, this.#supervisor);
     const { routing, limits } = this.#works;
     this.#routing = routing;
     const { consoleHost, appDomain, requestBodyBytes, capabilityKey, paths } = options;
@@ -167,6 +175,7 @@ class IngressServer implements Ingress {
   async close(): Promise<void> {
     clearInterval(this.#sweeper);
     this.#works.waiting.close();
+    this.#supervisor?.close();
     this.#listener?.stop();
     const stopped = Promise.all([this.#platform.close(), this.#admin.close()]);
     this.#clients.destroy();
@@ -184,6 +193,7 @@ class IngressServer implements Ingress {
     this.#clients.sweep(now);
     this.#workers.sweep(now);
     this.#routing.sweep(now);
+    this.#works.waker.sweep();
   }
 
   async #drainOnce(): Promise<DrainReport> {
@@ -206,14 +216,18 @@ class IngressServer implements Ingress {
   }
 }
 
-function makeWorks(options: IngressOptions): Works {
+function makeWorks(options: IngressOptions, supervisor: SupervisorWire | undefined): Works {
   const limits: IngressLimits = { ...defaultLimits, ...options.limits };
   const clock = new CoarseClock();
   const { consoleHost, paths } = options;
   const routing = new Routing({ consoleHost, consoleSocket: paths.console, limits, clock });
+  const waiting = new WaitingRoom(limits, routing);
+  const waker = new Waker(supervisor, limits);
+  waker.onAnswer(() => waiting.news());
   return {
     routing,
-    waiting: new WaitingRoom(limits, routing),
+    waiting,
+    waker,
     limits,
     clock,
     firstByteMs: options.firstByteMs ?? limits.firstByteMs,

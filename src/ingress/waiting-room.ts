@@ -6,44 +6,71 @@ export interface Waiting {
   tryAgain(): void;
 }
 
-/** Where requests wait whose process is starting or restarting. They look again every few milliseconds and at each new table. */
+/**
+ * What a request waits for. process: one that is expected within moments. start: one that must be started first. host: to
+ * learn whether anybody answers for its host.
+ */
+export type WaitsFor = "process" | "start" | "host";
+
+type Room = { waiting: Set<Waiting>; timer: NodeJS.Timeout | undefined; everyMs: number; max: number };
+
+/** Where requests wait whose process is starting or restarting. They look again at each new table, and now and then without one. */
 export class WaitingRoom {
   readonly #limits: IngressLimits;
-  readonly #waiting = new Set<Waiting>();
-  #timer: NodeJS.Timeout | undefined;
+  readonly #rooms: Record<WaitsFor, Room>;
 
   constructor(limits: IngressLimits, routing: Routing) {
     this.#limits = limits;
-    routing.onInstall(() => this.#lookAgain());
+    const { heldRequests, heldUnknownHosts, holdEveryMs, wakeEveryMs } = limits;
+    this.#rooms = {
+      process: { waiting: new Set(), timer: undefined, everyMs: holdEveryMs, max: heldRequests },
+      start: { waiting: new Set(), timer: undefined, everyMs: wakeEveryMs, max: heldRequests },
+      host: { waiting: new Set(), timer: undefined, everyMs: wakeEveryMs, max: heldUnknownHosts },
+    };
+    routing.onInstall(() => {
+      this.#lookAgain("process");
+      this.news();
+    });
   }
 
   get size(): number {
-    return this.#waiting.size;
+    const { process, start, host } = this.#rooms;
+    return process.waiting.size + start.waiting.size + host.waiting.size;
   }
 
   /** False when there is no room. */
-  enter(one: Waiting): boolean {
-    if (this.#waiting.size >= this.#limits.heldRequests) return false;
-    this.#waiting.add(one);
-    this.#timer ??= setTimeout(() => this.#lookAgain(), this.#limits.holdEveryMs);
+  enter(one: Waiting, what: WaitsFor): boolean {
+    const room = this.#rooms[what];
+    if (room.waiting.size >= room.max || this.size >= this.#limits.heldRequests) return false;
+    room.waiting.add(one);
+    room.timer ??= setTimeout(() => this.#lookAgain(what), room.everyMs);
     return true;
   }
 
   leave(one: Waiting): void {
-    this.#waiting.delete(one);
+    for (const { waiting } of Object.values(this.#rooms)) waiting.delete(one);
+  }
+
+  /** The supervisor said something, or could not be asked: those who wait for it look again. */
+  news(): void {
+    this.#lookAgain("start");
+    this.#lookAgain("host");
   }
 
   close(): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
-    this.#waiting.clear();
+    for (const room of Object.values(this.#rooms)) {
+      clearTimeout(room.timer);
+      room.timer = undefined;
+      room.waiting.clear();
+    }
   }
 
-  #lookAgain(): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
-    const all = [...this.#waiting];
-    this.#waiting.clear();
+  #lookAgain(what: WaitsFor): void {
+    const room = this.#rooms[what];
+    clearTimeout(room.timer);
+    room.timer = undefined;
+    const all = [...room.waiting];
+    room.waiting.clear();
     for (const one of all) one.tryAgain();
   }
 }

@@ -24,6 +24,7 @@ export async function runIngress(runtimeFolder: string, index: number): Promise<
       siblingRoutes: others.map((other) => data.routes(other)),
       admin: runtime.ingress(index),
       console: runtime.control,
+      supervisor: runtime.supervisor,
       platform: index === 0 ? (workerId) => runtime.worker(workerId).platform : undefined,
     },
   });

@@ -136,6 +136,7 @@ function rigOptions(folder: string, options: Partial<IngressOptions>, limits: Pa
       routes: join(folder, "ingress", "routes.json"),
       admin: join(folder, "admin.sock"),
       console: join(folder, "console.sock"),
+      supervisor: join(folder, "supervisor.sock"),
       platform: (workerId) => join(folder, "w", workerId, "platform.sock"),
     },
     ...options,
