@@ -1,4 +1,4 @@
-import { createApi, createRoutes, ok, type Api } from "#http/app.ts";
+import { createApi, createRoutes, type Api } from "#http/app.ts";
 import { requireAccount, requireToken } from "#http/auth.ts";
 import { accountRoutes, identityRoutes } from "#products/accounts/routes.ts";
 import type { AccountStore } from "#products/accounts/store.ts";
@@ -17,6 +17,8 @@ import { assetUploadRoutes } from "#products/workers/asset-routes.ts";
 import type { AssetStore } from "#products/workers/assets.ts";
 import { workerRoutes } from "#products/workers/routes.ts";
 import type { WorkerParts } from "#products/workers/script-routes.ts";
+import { zoneRoutes, type ZoneParts } from "#products/zones/routes.ts";
+import { workerZoneRoutes } from "#products/zones/worker-routes.ts";
 
 export type ApiParts = {
   accounts: AccountStore;
@@ -27,6 +29,7 @@ export type ApiParts = {
   d1Imports: D1Imports;
   queues: QueueStore;
   logs: LogStore;
+  zones: Pick<ZoneParts, "store" | "settle">;
 };
 
 /** Where files for D1 imports are put. */
@@ -43,18 +46,24 @@ export function buildApi(parts: ApiParts): Api {
     requireToken((token) => parts.accounts.principalOf(token)),
   );
   v4.route("/", identityRoutes(parts.accounts));
-  // Zones are not here yet; wrangler looks for one before it says that a route cannot be made.
-  v4.get("/zones", (c) => ok(c, []));
+  const { store } = parts.workers;
+  const zones = {
+    ...parts.zones,
+    findWorker: (accountId: string, name: string) => store.find(accountId, name),
+    getWorker: (accountId: string, name: string) => store.get(accountId, name),
+    accountName: async (accountId: string) => (await parts.accounts.get(accountId))?.name ?? "",
+  };
+  v4.route("/zones", zoneRoutes(zones));
 
   v4.use("/accounts/:account_id", requireAccount());
   v4.use("/accounts/:account_id/*", requireAccount());
   v4.route("/accounts/:account_id", accountRoutes(parts.accounts));
   v4.route("/accounts/:account_id", workerRoutes(parts.workers));
+  v4.route("/accounts/:account_id/workers", workerZoneRoutes(zones));
   v4.route("/accounts/:account_id/storage/kv", kvRoutes(parts.kv));
   v4.route("/accounts/:account_id/r2", r2Routes(parts.r2));
   v4.route("/accounts/:account_id/d1", d1Routes(parts.d1, parts.d1Imports));
   v4.route("/accounts/:account_id/queues", queueRoutes(parts.queues));
-  const { store } = parts.workers;
   v4.route(
     "/accounts/:account_id/workers/scripts/:script_name/logs",
     logsRoutes(parts.logs, async (accountId, name) => (await store.find(accountId, name))?.id),

@@ -38,12 +38,11 @@ export function paginate<T>(
   { page, perPage }: { page: number; perPage: number },
 ): { items: T[]; info: ResultInfo } {
   const items = all.slice((page - 1) * perPage, page * perPage);
-  const info = {
-    page,
-    per_page: perPage,
-    count: items.length,
-    total_count: all.length,
-    total_pages: Math.ceil(all.length / perPage),
-  };
-  return { items, info };
+  return { items, info: pageInfo({ page, perPage, count: items.length, total: all.length }) };
+}
+
+/** `result_info` of a page that was cut elsewhere. */
+export function pageInfo(of: { page: number; perPage: number; count: number; total: number }): ResultInfo {
+  const { page, perPage, count, total } = of;
+  return { page, per_page: perPage, count, total_count: total, total_pages: Math.ceil(total / perPage) };
 }

@@ -1,7 +1,7 @@
 import type { Config } from "#config.ts";
 import type { AccountStore } from "#products/accounts/store.ts";
 import type { Worker } from "#products/workers/schema.ts";
-import type { WorkerAddress } from "#products/workers/script-routes.ts";
+import type { WorkerAddress } from "#products/workers/wire.ts";
 import { workerHost } from "#runtime/table.ts";
 
 /** Labels below the app domain that the platform keeps for itself (DESIGN.md, Names and addresses). */

@@ -20,6 +20,7 @@ import { assetStore } from "#products/workers/assets.ts";
 import { blobStore } from "#products/workers/blobs.ts";
 import { releases } from "#products/workers/releases.ts";
 import { workerStore } from "#products/workers/store.ts";
+import { zoneStore } from "#products/zones/store.ts";
 import { consolePage } from "#roles/console-page.ts";
 import { publicUrl, reservedNames, workerAddress } from "#roles/addresses.ts";
 import { egressRules } from "#roles/egress-rules.ts";
@@ -42,7 +43,7 @@ export async function runControl(runtimeFolder: string): Promise<void> {
   for (const folder of [data.staging, data.imports]) await rm(folder, { recursive: true, force: true });
   for (const folder of [data.control, data.staging, data.imports, data.blobs, data.assetTrees])
     await mkdir(folder, { recursive: true, mode: 0o700 });
-  const db = await openDatabase(data.controlDb, ["accounts", "workers", "queues", "d1"]);
+  const db = await openDatabase(data.controlDb, ["accounts", "workers", "queues", "d1", "zones"]);
   const accounts = accountStore(db);
   await accounts.ensureFirst(await readToken(data));
 
@@ -78,9 +79,11 @@ export async function runControl(runtimeFolder: string): Promise<void> {
     d1Imports: imports,
     queues: queueStore(db),
     logs,
+    zones: { store: zoneStore(db, config), settle: () => deployer.settle() },
     workers: {
       store: workers,
       assets,
+      blobs,
       reservedNames,
       workerBytes,
       address: workerAddress(config, accounts),

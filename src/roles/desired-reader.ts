@@ -2,12 +2,23 @@ import { existsSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
 import { openForReading, statementCache } from "#db/connection.ts";
 import { readDesired } from "#products/workers/desired.ts";
+import { previewOf, type Preview } from "#products/workers/previews.ts";
 import { readSecrets, type Reader } from "#products/workers/store.ts";
+import { readDesiredZones } from "#products/zones/desired.ts";
 import { accountLabels } from "#roles/addresses.ts";
 import type { Desired } from "#runtime/supervisor.ts";
 
 /** What the control database says, for the supervisor: a connection of its own that only reads. */
-export function desiredReader(file: string): { read(): Desired | undefined; firstAccount(): string; close(): void } {
+export function desiredReader(
+  file: string,
+  appDomain: string,
+): {
+  read(): Desired | undefined;
+  /** Which version a host below the app domain previews now. */
+  previewOf(host: string): Preview | undefined;
+  firstAccount(): string;
+  close(): void;
+} {
   let opened: { db: DatabaseSync; reader: Reader } | undefined;
   const open = (): Reader | undefined => {
     if (!opened && existsSync(file)) {
@@ -28,6 +39,10 @@ export function desiredReader(file: string): { read(): Desired | undefined; firs
         throw error;
       }
     },
+    previewOf(host) {
+      const reader = open();
+      return reader && previewOf(reader, host, { appDomain, accountLabels: readAccountLabels(reader) });
+    },
     firstAccount() {
       return String(open()?.prepare("SELECT id FROM accounts ORDER BY created_on, id LIMIT 1").get()?.["id"] ?? "");
     },
@@ -36,14 +51,17 @@ export function desiredReader(file: string): { read(): Desired | undefined; firs
 }
 
 function readAll(reader: Reader): Desired {
-  const accounts = reader.prepare("SELECT id, subdomain FROM accounts ORDER BY created_on, id").all();
   const hosts = reader.prepare("SELECT DISTINCT host FROM d1_databases ORDER BY host").all();
   return {
     workers: readDesired(reader),
-    accountLabels: accountLabels(
-      accounts.map((row) => ({ id: String(row["id"]), subdomain: String(row["subdomain"]) })),
-    ),
+    accountLabels: readAccountLabels(reader),
+    zones: readDesiredZones(reader),
     d1Hosts: hosts.map((row) => Number(row["host"])),
     secretsOf: (versionId) => readSecrets(reader, versionId),
   };
+}
+
+function readAccountLabels(reader: Reader): Map<string, string | undefined> {
+  const accounts = reader.prepare("SELECT id, subdomain FROM accounts ORDER BY created_on, id").all();
+  return accountLabels(accounts.map((row) => ({ id: String(row["id"]), subdomain: String(row["subdomain"]) })));
 }

@@ -53,7 +53,7 @@ export async function startSupervisor(config: Config): Promise<RunningSupervisor
       socket: runtime.ingress(index),
     })),
   );
-  const desired = desiredReader(data.controlDb);
+  const desired = desiredReader(data.controlDb, config.appDomain);
   const fronts = new Fronts({
     instance,
     parts: {

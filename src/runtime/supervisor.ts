@@ -7,6 +7,7 @@ import { createLogger } from "#core/log.ts";
 import type { TrialOutcome } from "#products/workers/deployer.ts";
 import type { DesiredWorker } from "#products/workers/desired.ts";
 import { workerErrors } from "#products/workers/errors.ts";
+import type { DesiredZones } from "#products/zones/desired.ts";
 import { adoptChild, stopChild } from "#runtime/child.ts";
 import type { Startable } from "#runtime/front-launch.ts";
 import type { Fronts, FrontStatus } from "#runtime/fronts.ts";
@@ -20,6 +21,7 @@ import { buildTable, sameTable } from "#runtime/table.ts";
 export type Desired = {
   workers: DesiredWorker[];
   accountLabels: Map<string, string | undefined>;
+  zones: DesiredZones;
   /** Hosts that hold databases. */
   d1Hosts: number[];
   secretsOf: (versionId: string) => ReadonlyMap<string, Uint8Array>;
@@ -203,6 +205,8 @@ export class Supervisor {
       generation: ++this.#generation,
       desired: desired.workers,
       accountLabels: desired.accountLabels,
+      zones: desired.zones,
+      previews: [],
       targetOf: (versionId) => fronts.targetOf(versionId),
       previous: this.#acknowledged?.table,
     });

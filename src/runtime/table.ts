@@ -1,35 +1,36 @@
 import type { DesiredWorker } from "#products/workers/desired.ts";
+import type { AppHosts, Preview } from "#products/workers/previews.ts";
+import type { Version, Worker } from "#products/workers/schema.ts";
+import type { DesiredZones } from "#products/zones/desired.ts";
 import type { FrontTarget } from "#runtime/fronts.ts";
 import type { Route, RoutingTable, Target } from "#runtime/routes.ts";
 
-export type TableInput = {
+export type TableInput = AppHosts & {
   generation: number;
   desired: readonly DesiredWorker[];
-  /** Label of each account below the app domain; undefined for the first account, whose Workers are there directly. */
-  accountLabels: ReadonlyMap<string, string | undefined>;
+  zones: DesiredZones;
+  /** Previews in use; each is only what `previewOf` says now. */
+  previews: readonly Preview[];
   targetOf: (versionId: string) => FrontTarget;
   /** The table in force: a Worker whose new version is not ready yet stays with what serves. */
   previous: RoutingTable | undefined;
   consoleHost: string;
-  appDomain: string;
 };
+
+type WorkerRoute = Route & { kind: "worker" };
 
 /** What the ingress should serve now. */
 export function buildTable(input: TableInput): RoutingTable {
   const table: RoutingTable = { generation: input.generation, hosts: {}, patterns: [], services: {}, targets: {} };
+  const routes = new Map<string, WorkerRoute>();
   for (const { worker, versions } of input.desired) {
     const service = `${worker.accountId}/${worker.name}`;
-    const wanted: Route = {
+    const wanted: WorkerRoute = {
       kind: "worker",
       script: worker.name,
       versions: versions.map(({ version, percentage }) => ({ target: version.id, weight: percentage })),
     };
-    const targets = versions.map(({ version }): Target => ({
-      workerId: worker.id,
-      script: worker.name,
-      versionId: version.id,
-      ...input.targetOf(version.id),
-    }));
+    const targets = versions.map(({ version }) => targetFor(worker, version, input));
     const before = previousOf(input.previous, service);
     const ready = targets.every(({ sockets }) => sockets.length > 0);
     const serving =
@@ -40,7 +41,14 @@ export function buildTable(input: TableInput): RoutingTable {
     for (const target of serving ? before.targets : targets)
       table.targets[target.versionId] = { ...target, ...input.targetOf(target.versionId) };
     table.services[service] = route;
-    if (worker.subdomainEnabled) table.hosts[workerHost(worker, input)] = route;
+    routes.set(worker.id, route);
+  }
+  addPreviews(table, input);
+  addZones(table, input.zones, routes);
+  // A Worker's own host goes before a custom domain or a preview that says the same, and the console's before everything.
+  for (const { worker } of input.desired) {
+    const route = routes.get(worker.id);
+    if (route && worker.subdomainEnabled) table.hosts[workerHost(worker, input)] = route;
   }
   table.hosts[input.consoleHost] = { kind: "console" };
   return table;
@@ -49,7 +57,7 @@ export function buildTable(input: TableInput): RoutingTable {
 /** Where a Worker answers. */
 export function workerHost(
   worker: { name: string; accountId: string },
-  { accountLabels, appDomain }: Pick<TableInput, "accountLabels" | "appDomain">,
+  { accountLabels, appDomain }: AppHosts,
 ): string {
   const label = accountLabels.get(worker.accountId);
   return label === undefined ? `${worker.name}.${appDomain}` : `${worker.name}.${label}.${appDomain}`;
@@ -60,10 +68,34 @@ export function sameTable(a: RoutingTable | undefined, b: RoutingTable): boolean
   return a !== undefined && JSON.stringify({ ...a, generation: 0 }) === JSON.stringify({ ...b, generation: 0 });
 }
 
+/** A version that is previewed may be one that is deployed: then both share its processes. */
+function addPreviews(table: RoutingTable, input: TableInput): void {
+  for (const { host, worker, version } of input.previews) {
+    table.targets[version.id] ??= targetFor(worker, version, input);
+    table.hosts[host] = { kind: "worker", script: worker.name, versions: [{ target: version.id, weight: 100 }] };
+  }
+}
+
+/** A route of a Worker that is not deployed yet leads to no Worker. */
+function addZones(table: RoutingTable, zones: DesiredZones, routes: ReadonlyMap<string, WorkerRoute>): void {
+  for (const { zone, scheme, host, path, workerId } of zones.routes) {
+    const route = workerId === null ? null : (routes.get(workerId) ?? null);
+    table.patterns.push({ host, path, zone, route, ...(scheme === undefined ? {} : { scheme }) });
+  }
+  for (const { hostname, workerId } of zones.domains) {
+    const route = routes.get(workerId);
+    if (route) table.hosts[hostname] = route;
+  }
+}
+
+function targetFor(worker: Worker, version: Version, { targetOf }: TableInput): Target {
+  return { workerId: worker.id, script: worker.name, versionId: version.id, ...targetOf(version.id) };
+}
+
 function previousOf(
   table: RoutingTable | undefined,
   service: string,
-): { route: Route & { kind: "worker" }; targets: Target[] } | undefined {
+): { route: WorkerRoute; targets: Target[] } | undefined {
   const route = table?.services[service];
   if (!table || route?.kind !== "worker") return undefined;
   const targets = route.versions.flatMap(({ target }) => table.targets[target] ?? []);

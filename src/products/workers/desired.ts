@@ -13,7 +13,8 @@ export function readDesired(db: Reader): DesiredWorker[] {
     if (!row) return [];
     const versions = toDeployment(row).versions.flatMap(({ versionId, percentage }) => {
       const found = version.get(worker.id, versionId);
-      return found && percentage > 0 ? [{ version: toVersion(found), percentage }] : [];
+      // One at 0 % runs as well: a version override can ask for it.
+      return found ? [{ version: toVersion(found), percentage }] : [];
     });
     return versions.length > 0 ? [{ worker, versions }] : [];
   });

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { newUuid } from "#core/ids.ts";
+import { givenAnnotations } from "#products/workers/annotations.ts";
 import type { AssetStore } from "#products/workers/assets.ts";
 import { planBindings, type BindingPlan, type Resources } from "#products/workers/bindings.ts";
 import type { Staged } from "#products/workers/blobs.ts";
@@ -31,6 +32,7 @@ export async function draftVersion(
   }: { worker: Worker; previous: Version | undefined; upload: Upload; staged: Staged; now: string },
 ): Promise<Draft> {
   const { metadata, format } = upload;
+  const annotations = givenAnnotations(metadata.annotations);
   const modules = upload.modules.map(({ name, type, bytes }, index): VersionModule => ({
     name,
     type,
@@ -71,7 +73,7 @@ export async function draftVersion(
     workerId: worker.id,
     scriptName: worker.name,
     versionId: newUuid(),
-    versionTag: metadata.annotations["workers/tag"] ?? "",
+    versionTag: annotations["workers/tag"] ?? "",
     createdOn: now,
     format,
     modules,
@@ -81,9 +83,6 @@ export async function draftVersion(
     bindings: plan.resolved,
     assets,
   };
-  const annotations = Object.fromEntries(
-    Object.entries(metadata.annotations).flatMap(([key, value]) => (value ? [[key, value]] : [])),
-  );
   return {
     runnable,
     bindings: plan.api,

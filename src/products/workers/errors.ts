@@ -1,4 +1,4 @@
-import { ApiError } from "#core/errors.ts";
+import { ApiError, type ErrorEntry } from "#core/errors.ts";
 
 const support = "docs/COMPATIBILITY.md lists what is supported.";
 
@@ -67,6 +67,47 @@ export const workerErrors = {
   unsupported: (what: string) => new ApiError(400, 10021, `${what} is not supported by Solum yet. ${support}`),
   /** wrangler tells the user to use `versions secret put` (VERSION_NOT_DEPLOYED_ERR_CODE in its source). */
   latestNotDeployed: () => new ApiError(400, 10215, "The latest version of this Worker is not deployed."),
+  /** Text and code as users report them from real uploads. */
+  aliasTooLong: () =>
+    new ApiError(
+      400,
+      10021,
+      "validation failures: Alias name too long. The alias name and script name combined together must total less than 63 characters in length.",
+    ),
+  aliasInvalid: (alias: string) =>
+    new ApiError(
+      400,
+      10021,
+      `validation failures: Invalid alias name ${JSON.stringify(alias.slice(0, 80))}. It begins with a lower-case letter, has lower-case letters, digits and hyphens, does not end with a hyphen, and is not eight hexadecimal digits.`,
+    ),
+  /** The only answer to a version past the last hundred that is reported of the real API (code 100147, deployment_too_old). */
+  versionTooOld: (id: string, kept: number) =>
+    new ApiError(
+      400,
+      100147,
+      `Version ${id} is too old to be deployed: only the ${kept} most recent versions of a Worker can be.`,
+    ),
+  /** Text and code as reported of the real API; the entries behind it say which resource in the words of an upload. */
+  rollbackResourcesGone: (what: readonly string[], more: readonly ErrorEntry[]) =>
+    new ApiError(400, 100140, `Failed to rollback due to external resources being modified (${what.join(",")})`, {
+      more: [...more],
+    }),
+  resourcesGone: ([first, ...more]: readonly ErrorEntry[]) =>
+    new ApiError(400, first?.code ?? 10021, first?.message ?? "", { more }),
+  /** wrangler reads the names behind "The following secrets have changed:" and asks; then it says `force=true`. */
+  secretsChanged: (names: readonly string[]) =>
+    new ApiError(
+      400,
+      10220,
+      `This version was deployed with other secrets than the current one. The following secrets have changed: ${names.join(", ")}`,
+    ),
+  /** wrangler asks before it says `force=true`; the text is ours. */
+  inUse: (name: string, users: readonly string[]) =>
+    new ApiError(
+      400,
+      10064,
+      `Cannot delete the Worker ${name}: it is in use by ${users.join(", ")}. Delete it anyway with ?force=true.`,
+    ),
   notLive: () =>
     new ApiError(
       503,

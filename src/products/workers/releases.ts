@@ -8,6 +8,9 @@ import type { Deployer } from "#products/workers/deployer.ts";
 import { secretContext } from "#products/workers/secret-context.ts";
 import { workerErrors } from "#products/workers/errors.ts";
 import { draftVersion, refuseUnsupported, withSecrets, type Draft } from "#products/workers/draft.ts";
+import { checkDeployable } from "#products/workers/deployable.ts";
+import { checkPreviewAlias } from "#products/workers/previews.ts";
+import { referencesOf } from "#products/workers/references.ts";
 import { checkWorkerName } from "#products/workers/worker-name.ts";
 import type { Deployment, Version, Worker } from "#products/workers/schema.ts";
 import type { WorkerStore } from "#products/workers/store.ts";
@@ -28,7 +31,8 @@ export interface Releases {
   changeSecrets(request: SecretsRequest, signal: AbortSignal): Promise<Version>;
   /** Whether the Worker answers at its host of the app domain. */
   setSubdomain(worker: Worker, change: { subdomainEnabled: boolean; previewsEnabled: boolean }): Promise<void>;
-  remove(accountId: string, name: string): Promise<void>;
+  /** Refused while others need the Worker, unless it is forced. */
+  remove(request: { accountId: string; name: string; force: boolean }): Promise<void>;
 }
 
 type UploadRequest = { accountId: string; name: string; upload: Upload; actor: Actor; deploy: boolean };
@@ -38,6 +42,8 @@ type DeployRequest = {
   actor: Actor;
   versions: { versionId: string; percentage: number }[];
   annotations: Record<string, string>;
+  /** Goes back to a version with other secrets without asking. */
+  force: boolean;
 };
 type SecretsRequest = {
   accountId: string;
@@ -72,6 +78,8 @@ export function releases(parts: ReleaseParts): Releases {
       inOrder(request.accountId, request.name, async () => {
         checkWorkerName(request.name, parts.reservedNames);
         const { accountId, name, upload, actor } = request;
+        const alias = upload.metadata.annotations["workers/alias"];
+        if (alias) checkPreviewAlias(alias, name);
         await refuseUnsupported(upload, parts);
         const existing = await store.find(accountId, name);
         const previous = existing && (await store.latestVersion(existing));
@@ -99,19 +107,7 @@ export function releases(parts: ReleaseParts): Releases {
         }
       }),
 
-    deploy: (request, signal) =>
-      inOrder(request.accountId, request.name, async () => {
-        const worker = await store.get(request.accountId, request.name);
-        checkSplit(request.versions);
-        for (const { versionId } of request.versions) await startAgain(parts, worker, versionId, signal);
-        const deployment = newDeployment(worker, request.actor, request.versions, {
-          "workers/triggered_by": "deployment",
-          ...request.annotations,
-        });
-        await store.commitDeployment(worker.accountId, deployment);
-        await deployer.settle();
-        return deployment;
-      }),
+    deploy: (request, signal) => inOrder(request.accountId, request.name, () => deployVersions(parts, request, signal)),
 
     changeSecrets: (request, signal) =>
       inOrder(request.accountId, request.name, async () => {
@@ -147,12 +143,32 @@ export function releases(parts: ReleaseParts): Releases {
         await deployer.settle();
       }),
 
-    remove: (accountId, name) =>
+    remove: ({ accountId, name, force }) =>
       inOrder(accountId, name, async () => {
+        const worker = await store.get(accountId, name);
+        if (!force) await refuseInUse(store, worker);
         await store.delete(accountId, name);
         await deployer.settle();
       }),
   };
+}
+
+async function deployVersions(parts: ReleaseParts, request: DeployRequest, signal: AbortSignal): Promise<Deployment> {
+  const { store, deployer } = parts;
+  const worker = await store.get(request.accountId, request.name);
+  checkSplit(request.versions);
+  const versions = await Promise.all(request.versions.map(({ versionId }) => store.getVersion(worker, versionId)));
+  await checkDeployable(parts, { worker, versions, force: request.force });
+  // All of them are ready before the first request can go to one.
+  for (const version of versions) await startAgain(parts, version, signal);
+  signal.throwIfAborted();
+  const deployment = newDeployment(worker, request.actor, request.versions, {
+    ...request.annotations,
+    "workers/triggered_by": "deployment",
+  });
+  await store.commitDeployment(worker.accountId, deployment);
+  await deployer.settle();
+  return deployment;
 }
 
 type TryOut = {
@@ -201,7 +217,7 @@ async function tryOut(
     createdOn: now,
     source: actor.source,
     authorEmail: actor.email,
-    annotations: { "workers/triggered_by": trigger, ...draft.annotations, ...annotations },
+    annotations: { ...draft.annotations, ...annotations, "workers/triggered_by": trigger },
   };
   return { version, secrets };
 }
@@ -232,24 +248,41 @@ async function commit(
     deploy === undefined
       ? undefined
       : newDeployment(worker, actor, [{ versionId: version.id, percentage: 100 }], annotations);
-  const number = await parts.store.commitVersion({ worker, version, secrets, ...(deployment ? { deployment } : {}) });
+  const previewAlias = version.annotations["workers/alias"];
+  const number = await parts.store.commitVersion({
+    worker,
+    version,
+    secrets,
+    ...(deployment ? { deployment } : {}),
+    ...(previewAlias === undefined ? {} : { previewAlias }),
+  });
   if (deployment) await parts.deployer.settle();
   return { worker, version: { ...version, number } };
 }
 
 /** Starts a version that was accepted before: a rollback must not find out too late that it cannot run. */
-async function startAgain(parts: ReleaseParts, worker: Worker, versionId: string, signal: AbortSignal): Promise<void> {
-  const version = await parts.store.findVersion(worker, versionId);
-  if (!version) throw workerErrors.versionNotFound();
+async function startAgain(parts: ReleaseParts, version: Version, signal: AbortSignal): Promise<void> {
   const sealed = await parts.store.secretsOf(version.id);
   const secrets = Object.fromEntries([...sealed].map(([name, bytes]) => [name, Buffer.from(bytes).toString("base64")]));
   await parts.deployer.trial({ version: version.runnable, secrets }, signal);
 }
 
+async function refuseInUse(store: WorkerStore, worker: Worker): Promise<void> {
+  const { incoming, tails } = await referencesOf(store, worker);
+  const users = [
+    ...incoming.map((reference) => `the Worker ${reference.worker.name} (service binding ${reference.binding})`),
+    ...tails.map((producer) => `the Worker ${producer.name} (tail consumer)`),
+  ];
+  if (users.length > 0) throw workerErrors.inUse(worker.name, users);
+}
+
 async function isLive(store: WorkerStore, worker: Worker, version: Version): Promise<boolean> {
   const [current] = await store.listDeployments(worker, 1);
-  // A Worker that was never deployed has nothing that could go live by surprise.
-  return current === undefined || current.versions.some(({ versionId }) => versionId === version.id);
+  // A Worker that was never deployed has nothing that could go live by surprise; one that is rolling out has.
+  return (
+    current === undefined ||
+    current.versions.some(({ versionId, percentage }) => versionId === version.id && percentage === 100)
+  );
 }
 
 function checkSplit(versions: readonly { versionId: string; percentage: number }[]): void {

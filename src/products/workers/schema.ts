@@ -15,8 +15,24 @@ export const limits = {
   /** https://developers.cloudflare.com/workers/platform/limits/: variables and secrets of a Worker. */
   variables: 128,
   variableBytes: 5 * 1024,
-  /** Versions that stay deployable. */
-  versionsListed: 100,
+  /**
+   * Versions that stay deployable, the newest ones:
+   * https://developers.cloudflare.com/workers/configuration/versions-and-deployments/gradual-deployments/.
+   */
+  versionsDeployable: 100,
+  /** Versions that a deployment splits requests between. */
+  versionsDeployed: 2,
+  /** Deployments that a list shows, as on Cloudflare; one of the last hundred can be asked for by its id. */
+  deploymentsListed: 10,
+  deploymentsKnown: 100,
+  /** Aliases of a Worker's previews; past it, those of the oldest versions go. */
+  previewAliases: 1000,
+  /** https://developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/versions/: a longer message is cut. */
+  messageBytes: 1000,
+  tagBytes: 100,
+  annotations: 32,
+  /** Characters of `<alias>-<worker>`, a DNS label (RFC 1035 §2.3.4). */
+  hostLabelLength: 63,
   /** https://developers.cloudflare.com/workers/static-assets/: files and bytes of one file. */
   assetFiles: 100_000,
   assetBytes: 25 * 1024 * 1024,
@@ -139,7 +155,7 @@ export const newDeployment = z.looseObject({
   versions: z
     .array(z.looseObject({ version_id: z.string(), percentage: z.number().min(0).max(100) }))
     .min(1)
-    .max(2),
+    .max(limits.versionsDeployed),
   annotations: annotations.default({}),
 });
 

@@ -1,21 +1,27 @@
 import { createRoutes, accountOf, ok, param, readJson, type Api, type ApiContext } from "#http/app.ts";
-import { workerErrors } from "#products/workers/errors.ts";
+import { isHexId } from "#core/ids.ts";
+import type { BlobStore } from "#products/workers/blobs.ts";
 import type { Actor, Releases } from "#products/workers/releases.ts";
 import { scriptSettings, subdomainBody, type Version, type Worker } from "#products/workers/schema.ts";
 import type { WorkerStore } from "#products/workers/store.ts";
 import { readUpload } from "#products/workers/upload.ts";
-import { scriptJson, scriptSettingsJson, serviceJson, settingsJson } from "#products/workers/wire.ts";
+import {
+  scriptJson,
+  scriptSettingsJson,
+  settingsJson,
+  subdomainJson,
+  workerJson,
+  type WorkerAddress,
+} from "#products/workers/wire.ts";
 
 export type WorkerParts = {
   store: WorkerStore;
   releases: Releases;
   /** Largest Worker, bytes. */
   workerBytes: number;
+  blobs: BlobStore;
   address: (worker: Worker) => Promise<WorkerAddress>;
 };
-
-/** `url`: where the Worker answers. `previewSuffix`: what follows the first eight digits of a version in its preview's host. */
-export type WorkerAddress = { url: string; previewSuffix: string };
 
 /** Below `/accounts/:account_id/workers`: scripts and what is said of them. */
 export function scriptRoutes(parts: WorkerParts): Api {
@@ -32,28 +38,15 @@ export function scriptRoutes(parts: WorkerParts): Api {
   });
 
   app.delete("/scripts/:name", async (c) => {
-    await releases.remove(accountOf(c), param(c, "name"));
-    return ok(c, null);
-  });
-
-  app.get("/services/:name", async (c) => ok(c, serviceJson(await service(store, c))));
-
-  app.delete("/services/:name", async (c) => {
-    await service(store, c);
-    await releases.remove(accountOf(c), param(c, "name"));
+    const force = c.req.query("force") === "true";
+    await releases.remove({ accountId: accountOf(c), name: param(c, "name"), force });
     return ok(c, null);
   });
 
   app.get("/workers/:name", async (c) => {
-    const worker = await store.get(accountOf(c), param(c, "name"));
-    const { url, previewSuffix } = await parts.address(worker);
-    const subdomain = {
-      enabled: worker.subdomainEnabled,
-      previews_enabled: worker.previewsEnabled,
-      url,
-      preview_url_suffix: previewSuffix,
-    };
-    return ok(c, { ...scriptJson(worker), name: worker.name, ...scriptSettingsJson(worker), subdomain });
+    const worker = await findByIdOrName(store, accountOf(c), param(c, "name"));
+    const [deployment] = await store.listDeployments(worker, 1);
+    return ok(c, workerJson(worker, { address: await parts.address(worker), deployedOn: deployment?.createdOn }));
   });
 
   app.get("/scripts/:name/settings", async (c) => {
@@ -90,10 +83,6 @@ export function scriptRoutes(parts: WorkerParts): Api {
   return app;
 }
 
-function subdomainJson(worker: Worker) {
-  return { enabled: worker.subdomainEnabled, previews_enabled: worker.previewsEnabled };
-}
-
 /** `deployment_id` is the version's id, whatever it is called (wrangler-api §3.6). */
 function uploadJson(worker: Worker, version: Version) {
   return {
@@ -112,10 +101,10 @@ function uploadJson(worker: Worker, version: Version) {
   };
 }
 
-async function service(store: WorkerStore, c: ApiContext): Promise<Worker> {
-  const worker = await store.find(accountOf(c), param(c, "name"));
-  if (!worker) throw workerErrors.serviceNotFound();
-  return worker;
+/** The newer API names a Worker by its id; wrangler says the name in the same place. */
+async function findByIdOrName(store: WorkerStore, accountId: string, idOrName: string): Promise<Worker> {
+  const byId = isHexId(idOrName) ? (await store.list(accountId)).find(({ id }) => id === idOrName) : undefined;
+  return byId ?? store.get(accountId, idOrName);
 }
 
 /** Who asks, and with what: wrangler warns before it overwrites what the API or the dashboard deployed. */

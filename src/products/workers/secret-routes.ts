@@ -1,8 +1,8 @@
 import { createRoutes, accountOf, ok, param, readJson, type Api } from "#http/app.ts";
+import { givenAnnotations } from "#products/workers/annotations.ts";
 import { workerErrors } from "#products/workers/errors.ts";
 import { secretBody, secretsPatch, versionPatch } from "#products/workers/schema.ts";
 import { actorOf, type WorkerParts } from "#products/workers/script-routes.ts";
-import { withoutEmpty } from "#products/workers/version-routes.ts";
 import { versionJson } from "#products/workers/wire.ts";
 
 /** Below `/accounts/:account_id/workers`: secrets, which can be set and removed but never read (wrangler-api §7). */
@@ -53,10 +53,10 @@ export function secretRoutes({ store, releases }: WorkerParts): Api {
       actor: actorOf(c),
       changes,
       deploy: false,
-      annotations: withoutEmpty(annotations),
+      annotations: givenAnnotations(annotations),
     };
     const version = await releases.changeSecrets(request, c.req.raw.signal);
-    return ok(c, versionJson(version));
+    return ok(c, versionJson(await store.get(request.accountId, request.name), version));
   });
 
   async function secretsOf(accountId: string, name: string) {

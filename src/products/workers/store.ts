@@ -15,8 +15,13 @@ export interface WorkerStore {
   list(accountId: string): Promise<Worker[]>;
   latestVersion(worker: Worker): Promise<Version | undefined>;
   findVersion(worker: Worker, versionId: string): Promise<Version | undefined>;
+  /** The version, or error 10025. */
+  getVersion(worker: Worker, versionId: string): Promise<Version>;
   /** Newest first. */
-  listVersions(worker: Worker, max: number): Promise<Version[]>;
+  listVersions(worker: Worker, page: { offset: number; max: number }): Promise<Version[]>;
+  countVersions(worker: Worker): Promise<number>;
+  /** How many versions its Worker got since. */
+  countNewerVersions(version: Version): Promise<number>;
   /** Sealed secrets of a version, by name. */
   secretsOf(versionId: string): Promise<Map<string, Uint8Array>>;
   /** Newest first; the first one is in force. */
@@ -51,11 +56,23 @@ export function workerStore(db: Database): WorkerStore {
       const row = db.prepare("SELECT * FROM versions WHERE worker_id = ? AND id = ?").get(worker.id, versionId);
       return row && toVersion(row);
     },
-    async listVersions(worker, max) {
+    async getVersion(worker, versionId) {
+      const version = await store.findVersion(worker, versionId);
+      if (!version) throw workerErrors.versionNotFound();
+      return version;
+    },
+    async listVersions(worker, { offset, max }) {
       return db
-        .prepare("SELECT * FROM versions WHERE worker_id = ? ORDER BY number DESC LIMIT ?")
-        .all(worker.id, max)
+        .prepare("SELECT * FROM versions WHERE worker_id = ? ORDER BY number DESC LIMIT ? OFFSET ?")
+        .all(worker.id, max, offset)
         .map(toVersion);
+    },
+    async countVersions(worker) {
+      return Number(db.prepare("SELECT count(*) AS count FROM versions WHERE worker_id = ?").get(worker.id)?.["count"]);
+    },
+    async countNewerVersions({ workerId, number }) {
+      const count = db.prepare("SELECT count(*) AS count FROM versions WHERE worker_id = ? AND number > ?");
+      return Number(count.get(workerId, number)?.["count"]);
     },
     async secretsOf(versionId) {
       return readSecrets(db, versionId);

@@ -24,31 +24,6 @@ export function triggerRoutes(store: WorkerStore): Api {
     await store.get(accountOf(c), param(c, "name"));
     return ok(c, { schedules: [] });
   });
-  app.put("/workers/scripts/:name/routes", async (c) => {
-    await emptyOnly(c, "A route on a zone");
-    return ok(c, []);
-  });
-  app.post("/workers/scripts/:name/domains/changeset", async (c) => {
-    await emptyOnly(c, "A custom domain");
-    return ok(c, { added: [], removed: [], updated: [], conflicting: [] });
-  });
-  app.get("/workers/scripts/:name/references", async (c) => {
-    const worker = await store.get(accountOf(c), param(c, "name"));
-    const others = (await store.list(worker.accountId)).filter(({ id }) => id !== worker.id);
-    const versions = await Promise.all(
-      others.map(async (other) => ({ other, version: await store.latestVersion(other) })),
-    );
-    const incoming = versions.filter(({ version }) =>
-      version?.runnable.bindings.some((binding) => binding.type === "service" && binding.service === worker.name),
-    );
-    const services = {
-      incoming: incoming.map(({ other }) => ({ service: other.name, environment: "production", name: other.name })),
-      outgoing: [],
-      pages_function: false,
-    };
-    return ok(c, { services, durable_objects: [], dispatch_outbounds: [], queues: [] });
-  });
-  app.get("/workers/tails/by-consumer/:name", (c) => ok(c, []));
   app.get("/workers/durable_objects/namespaces", (c) => ok(c, []));
   app.get("/workflows/:name", () => {
     // Required before a first deploy that has a Workflow (wrangler-api §1.4).

@@ -1,4 +1,6 @@
-import { createRoutes, accountOf, ok, param, readJson, type Api } from "#http/app.ts";
+import { createRoutes, accountOf, ok, pageOf, param, readJson, type Api } from "#http/app.ts";
+import { pageInfo } from "#http/envelope.ts";
+import { givenAnnotations } from "#products/workers/annotations.ts";
 import { workerErrors } from "#products/workers/errors.ts";
 import { limits, newDeployment } from "#products/workers/schema.ts";
 import { actorOf, type WorkerParts } from "#products/workers/script-routes.ts";
@@ -14,32 +16,35 @@ export function versionRoutes({ store, releases, workerBytes }: WorkerParts): Ap
     const name = param(c, "name");
     if (!(await store.find(accountOf(c), name))) throw workerErrors.scriptNotFound();
     const request = { accountId: accountOf(c), name, upload, actor: actorOf(c), deploy: false };
-    const { version } = await releases.upload(request, c.req.raw.signal);
-    return ok(c, versionJson(version));
+    const { worker, version } = await releases.upload(request, c.req.raw.signal);
+    return ok(c, versionJson(worker, version));
   });
 
   app.get("/scripts/:name/versions", async (c) => {
     const worker = await store.get(accountOf(c), param(c, "name"));
-    const versions = await store.listVersions(worker, limits.versionsListed);
-    return ok(c, { items: versions.map(versionJson) });
+    const all = await store.countVersions(worker);
+    const known = c.req.query("deployable") === "true" ? Math.min(all, limits.versionsDeployable) : all;
+    const { page, perPage } = pageOf(c, { perPage: limits.versionsDeployable, perPageMax: limits.versionsDeployable });
+    const offset = (page - 1) * perPage;
+    const versions = await store.listVersions(worker, { offset, max: Math.max(0, Math.min(perPage, known - offset)) });
+    const items = versions.map((version) => versionJson(worker, version));
+    return ok(c, { items }, pageInfo({ page, perPage, count: items.length, total: known }));
   });
 
   app.get("/scripts/:name/versions/:version_id", async (c) => {
     const worker = await store.get(accountOf(c), param(c, "name"));
-    const version = await store.findVersion(worker, param(c, "version_id"));
-    if (!version) throw workerErrors.versionNotFound();
-    return ok(c, versionJson(version));
+    return ok(c, versionJson(worker, await store.getVersion(worker, param(c, "version_id"))));
   });
 
   app.get("/scripts/:name/deployments", async (c) => {
     const worker = await store.get(accountOf(c), param(c, "name"));
-    return ok(c, { deployments: (await store.listDeployments(worker, 10)).map(deploymentJson) });
+    return ok(c, { deployments: (await store.listDeployments(worker, limits.deploymentsListed)).map(deploymentJson) });
   });
 
   app.get("/scripts/:name/deployments/:deployment_id", async (c) => {
     const worker = await store.get(accountOf(c), param(c, "name"));
     const id = param(c, "deployment_id");
-    const found = (await store.listDeployments(worker, limits.versionsListed)).find(
+    const found = (await store.listDeployments(worker, limits.deploymentsKnown)).find(
       (deployment) => deployment.id === id,
     );
     if (!found) throw workerErrors.deploymentNotFound();
@@ -53,15 +58,11 @@ export function versionRoutes({ store, releases, workerBytes }: WorkerParts): Ap
       name: param(c, "name"),
       actor: actorOf(c),
       versions: body.versions.map(({ version_id: versionId, percentage }) => ({ versionId, percentage })),
-      annotations: withoutEmpty(body.annotations),
+      annotations: givenAnnotations(body.annotations),
+      force: c.req.query("force") === "true",
     };
     return ok(c, deploymentJson(await releases.deploy(request, c.req.raw.signal)));
   });
 
   return app;
-}
-
-/** Annotations that say something; wrangler sends null for those that do not. */
-export function withoutEmpty(annotations: Record<string, string | null | undefined>): Record<string, string> {
-  return Object.fromEntries(Object.entries(annotations).flatMap(([key, value]) => (value ? [[key, value]] : [])));
 }

@@ -1,7 +1,8 @@
+import type { References } from "#products/workers/references.ts";
 import type { Deployment, Version, Worker } from "#products/workers/schema.ts";
 
 /** Workers, versions and deployments as the API writes them (wrangler-api §3.2, §6). */
-export function versionJson(version: Version) {
+export function versionJson(worker: Worker, version: Version) {
   const { runnable, extra, annotations } = version;
   return {
     id: version.id,
@@ -12,7 +13,7 @@ export function versionJson(version: Version) {
       source: version.source,
       author_id: "",
       author_email: version.authorEmail,
-      has_preview: false,
+      has_preview: worker.previewsEnabled,
     },
     annotations,
     resources: {
@@ -94,6 +95,72 @@ export function settingsJson(worker: Worker, version: Version | undefined) {
         }
       : {}),
   };
+}
+
+/** `GET /services/:name/environments/:environment`. */
+export function environmentJson(worker: Worker, { runnable, extra }: Version) {
+  const { default_environment: environment } = serviceJson(worker);
+  return {
+    ...environment,
+    script: {
+      ...environment.script,
+      ...scriptSettingsJson(worker),
+      compatibility_date: runnable.compatibilityDate,
+      compatibility_flags: runnable.compatibilityFlags,
+      usage_model: extra.usageModel,
+      ...(extra.limits === undefined ? {} : { limits: extra.limits }),
+      ...placementMode(extra.placement),
+      has_assets: runnable.assets !== undefined,
+      has_modules: runnable.format === "modules",
+    },
+  };
+}
+
+/** `url`: where the Worker answers. `previewSuffix`: what follows the first eight digits of a version in its preview's host. */
+export type WorkerAddress = { url: string; previewSuffix: string };
+
+/** A Worker of the newer API, `/workers/workers`: its id is what never changes, its name is a name. */
+export function workerJson(
+  worker: Worker,
+  { address, deployedOn }: { address: WorkerAddress; deployedOn: string | undefined },
+) {
+  return {
+    id: worker.id,
+    name: worker.name,
+    created_on: worker.createdOn,
+    updated_on: worker.modifiedOn,
+    deployed_on: deployedOn ?? null,
+    ...scriptSettingsJson(worker),
+    tags: worker.settings.tags ?? [],
+    tail_consumers: worker.settings.tail_consumers ?? [],
+    subdomain: { ...subdomainJson(worker), url: address.url, preview_url_suffix: address.previewSuffix },
+  };
+}
+
+export function subdomainJson(worker: Worker) {
+  return { enabled: worker.subdomainEnabled, previews_enabled: worker.previewsEnabled };
+}
+
+export function referencesJson({ incoming, outgoing }: References) {
+  return {
+    services: {
+      incoming: incoming.map(({ worker, binding }) => ({
+        name: binding,
+        service: worker.name,
+        environment: "production",
+      })),
+      outgoing: outgoing.map(({ service, binding }) => ({ name: binding, service, environment: "production" })),
+      pages_function: false,
+    },
+    durable_objects: [],
+    dispatch_outbounds: [],
+    queues: [],
+  };
+}
+
+function placementMode(placement: unknown): { placement_mode?: string } {
+  const mode = (placement as { mode?: unknown } | null | undefined)?.mode;
+  return typeof mode === "string" ? { placement_mode: mode } : {};
 }
 
 export function scriptSettingsJson({ settings }: Worker) {

@@ -1,6 +1,6 @@
 import { transaction, type DatabaseSchema, type WriteConnection } from "#db/schema.ts";
 import { workerErrors } from "#products/workers/errors.ts";
-import type { Deployment, ScriptSettings, Version, Worker } from "#products/workers/schema.ts";
+import { limits, type Deployment, type ScriptSettings, type Version, type Worker } from "#products/workers/schema.ts";
 
 /** A version as it is committed: its number is given here, and secrets are already sealed. */
 export type NewVersion = {
@@ -9,12 +9,14 @@ export type NewVersion = {
   secrets: { name: string; sealed: Uint8Array }[];
   /** Present when the version goes live with this change. */
   deployment?: Deployment;
+  /** Name that the version's preview gets; whatever version had it gives it up. */
+  previewAlias?: string;
 };
 
 /** Makes the Worker when it is new, adds the version, and deploys it when asked to: all or nothing. Answers its number. */
 export const commitVersion = transaction(
   "workers.commitVersion",
-  (db, { worker, version, secrets, deployment }: NewVersion): number => {
+  (db, { worker, version, secrets, deployment, previewAlias }: NewVersion): number => {
     db.prepare(
       `INSERT INTO workers (id, account_id, name, created_on, modified_on, subdomain_enabled, previews_enabled, settings, last_deployed_from, next_number)
      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1)
@@ -51,9 +53,25 @@ export const commitVersion = transaction(
     const addSecret = db.prepare("INSERT INTO version_secrets (version_id, name, sealed) VALUES (?, ?, ?)");
     for (const secret of secrets) addSecret.run(id, secret.name, secret.sealed);
     if (deployment) insertDeployment(db, worker.accountId, deployment);
+    if (previewAlias !== undefined) setPreviewAlias(db, worker.id, { alias: previewAlias, versionId: id, number });
     return number;
   },
 );
+
+function setPreviewAlias(
+  db: WriteConnection,
+  workerId: string,
+  { alias, versionId, number }: { alias: string; versionId: string; number: number },
+): void {
+  db.prepare(
+    `INSERT INTO preview_aliases (worker_id, alias, version_id, number) VALUES (?, ?, ?, ?)
+     ON CONFLICT (worker_id, alias) DO UPDATE SET version_id = excluded.version_id, number = excluded.number`,
+  ).run(workerId, alias, versionId, number);
+  db.prepare(
+    `DELETE FROM preview_aliases WHERE worker_id = ? AND alias NOT IN
+     (SELECT alias FROM preview_aliases WHERE worker_id = ? ORDER BY number DESC LIMIT ?)`,
+  ).run(workerId, workerId, limits.previewAliases);
+}
 
 export const commitDeployment = transaction(
   "workers.commitDeployment",
@@ -191,6 +209,13 @@ export const workersSchema: DatabaseSchema = {
        manifest TEXT NOT NULL,
        expires_ms INTEGER NOT NULL
      ) STRICT;`,
+    `CREATE TABLE preview_aliases (
+       worker_id TEXT NOT NULL REFERENCES workers (id) ON DELETE CASCADE,
+       alias TEXT NOT NULL,
+       version_id TEXT NOT NULL REFERENCES versions (id) ON DELETE CASCADE,
+       number INTEGER NOT NULL,
+       PRIMARY KEY (worker_id, alias)
+     ) WITHOUT ROWID, STRICT;`,
   ],
   transactions: [commitVersion, commitDeployment, updateWorker, deleteWorker, openAssetSession, addAssets],
 };
