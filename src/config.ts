@@ -66,6 +66,14 @@ const settings = z.strictObject({
     .max(64)
     .default(1)
     .describe("Processes that take requests and share the port; one does for two cores."),
+  keptAssetsHours: z.coerce
+    .number()
+    .min(0)
+    .max(24 * 30)
+    .default(24)
+    .describe(
+      "How long assets of a replaced deployment stay reachable when their names hold a content hash; 0 drops them at once.",
+    ),
 });
 
 export type Config = Readonly<z.infer<typeof settings>>;

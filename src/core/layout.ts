@@ -30,6 +30,8 @@ export function dataLayout(data: string) {
     assetTrees: join(data, "control", "assets"),
     assetFiles: (tree: string) => join(data, "control", "assets", tree, "files"),
     assetManifest: (tree: string) => join(data, "control", "assets", tree, "manifest.json"),
+    /** Files of a set that were uploaded for it, without those kept from earlier sets. */
+    assetOwn: (tree: string) => join(data, "control", "assets", tree, "own.json"),
     state: join(data, "state"),
     stateLock: join(data, "state", "lock"),
     kvDb: join(data, "state", "kv.db"),

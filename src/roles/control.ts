@@ -34,6 +34,8 @@ import { serveEachWorker } from "#runtime/worker-folders.ts";
 /** Between looks for files of deleted databases. */
 const sweepMs = 5 * 60 * 1000;
 
+const hourMs = 60 * 60 * 1000;
+
 const log = createLogger("control");
 
 /** The API and the console; the only writer of the control database. */
@@ -95,6 +97,7 @@ export async function runControl(runtimeFolder: string): Promise<void> {
         deployer,
         sealKey: keys.seal,
         unsupportedBindings,
+        keptAssetsMs: config.keptAssetsHours * hourMs,
         reservedNames,
       }),
     },

@@ -72,7 +72,12 @@ export class WorkersApi implements AsyncDisposable {
       "/accounts/:account_id",
       workerRoutes({
         ...parts,
-        releases: releases({ ...parts, sealKey: Buffer.alloc(32, 2), unsupportedBindings: "refuse" }),
+        releases: releases({
+          ...parts,
+          sealKey: Buffer.alloc(32, 2),
+          unsupportedBindings: "refuse",
+          keptAssetsMs: 60_000,
+        }),
         workerBytes: 1024 * 1024,
         address: async () => ({ url: "http://x", previewSuffix: "-x" }),
       }),

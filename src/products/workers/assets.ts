@@ -1,14 +1,10 @@
-import { createHash } from "node:crypto";
-import { link, mkdir, rename, rm, access } from "node:fs/promises";
-import { randomUUID } from "node:crypto";
-import { dirname, join } from "node:path";
 import { sign, verify } from "hono/jwt";
-import { syncFolder, writeDurably } from "#core/durable-file.ts";
 import { newHexId } from "#core/ids.ts";
 import type { DataLayout } from "#core/layout.ts";
 import type { Database } from "#db/database.ts";
 import type { BlobStore } from "#products/workers/blobs.ts";
 import { assetErrors } from "#products/workers/asset-errors.ts";
+import { buildTree, keptFiles } from "#products/workers/asset-trees.ts";
 import { limits } from "#products/workers/schema.ts";
 import { addAssets, openAssetSession } from "#products/workers/writes.ts";
 
@@ -24,8 +20,11 @@ export interface AssetStore {
   checkToken(jwt: string, accountId: string): Promise<void>;
   /** Keeps files of a session; answers the completion token once the last one is here. */
   upload(jwt: string, accountId: string, files: readonly UploadedAsset[]): Promise<string | undefined>;
-  /** The set of files that a completion token stands for, as a folder that workerd can serve. Answers its name. */
-  finish(jwt: string, owner: Owner): Promise<string>;
+  /**
+   * The set of files that a completion token stands for, as a folder that workerd can serve. Answers its name. Of
+   * `recentTrees`, the newest first, it keeps the files whose names pages still open may hold.
+   */
+  finish(jwt: string, owner: Owner, recentTrees: readonly string[]): Promise<string>;
 }
 
 export type Owner = { accountId: string; scriptName: string };
@@ -115,7 +114,7 @@ export function assetStore(options: { db: Database; blobs: BlobStore; layout: Da
       return missingOf(found, found.manifest).length === 0 ? token(found.id, true) : undefined;
     },
 
-    async finish(jwt, owner) {
+    async finish(jwt, owner, recentTrees) {
       const found = await session(jwt, { accountId: owner.accountId, complete: true });
       if (found.scriptName !== owner.scriptName) throw assetErrors.badToken();
       const files = Object.entries(found.manifest).map(([path, { hash }]) => {
@@ -123,7 +122,8 @@ export function assetStore(options: { db: Database; blobs: BlobStore; layout: Da
         if (!file) throw assetErrors.incomplete();
         return { path, ...file };
       });
-      return buildTree(layout, files);
+      const kept = await keptFiles(layout, { own: files, trees: recentTrees });
+      return buildTree(layout, files, kept);
     },
   };
 }
@@ -163,48 +163,4 @@ function fillBuckets(missing: readonly (readonly [hash: string, size: number])[]
     }
   }
   return buckets;
-}
-
-type TreeFile = { path: string } & Known;
-
-/**
- * Hard links to the blobs under the names of the site. A link keeps the file's inode and time, and workerd makes its ETag
- * from those: a file that did not change stays 304 across deploys (workerd-runtime §2.5).
- */
-async function buildTree(layout: DataLayout, files: readonly TreeFile[]): Promise<string> {
-  const sorted = files.toSorted((a, b) => (a.path < b.path ? -1 : 1));
-  const listing = JSON.stringify(sorted.map(({ path, blob, contentType }) => [path, blob, contentType]));
-  const name = createHash("sha256").update(listing).digest("hex").slice(0, 32);
-  if (await exists(layout.assetManifest(name))) return name;
-  const temporary = join(layout.assetTrees, `.${randomUUID()}`);
-  try {
-    const root = join(temporary, "files");
-    const folders = new Set([temporary, root, ...sorted.flatMap(({ path }) => parentsOf(join(root, path), root))]);
-    for (const folder of folders) await mkdir(folder, { mode: 0o700 });
-    for (const { path, blob } of sorted) await link(layout.blob(blob), join(root, path));
-    const types = Object.fromEntries(sorted.map(({ path, contentType }) => [path, contentType]));
-    await writeDurably(join(temporary, "manifest.json"), JSON.stringify(types));
-    for (const folder of folders) await syncFolder(folder);
-    await rename(temporary, dirname(layout.assetManifest(name)));
-    await syncFolder(layout.assetTrees);
-  } catch (error) {
-    await rm(temporary, { recursive: true, force: true });
-    // Another deploy of the same files was first; the folder is the same.
-    if (!(await exists(layout.assetManifest(name)))) throw error;
-  }
-  return name;
-}
-
-/** Folders between `root` and a file, the outermost first. */
-function parentsOf(file: string, root: string): string[] {
-  const parents: string[] = [];
-  for (let folder = dirname(file); folder !== root; folder = dirname(folder)) parents.unshift(folder);
-  return parents;
-}
-
-async function exists(file: string): Promise<boolean> {
-  return access(file).then(
-    () => true,
-    () => false,
-  );
 }

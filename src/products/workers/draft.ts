@@ -29,7 +29,16 @@ export async function draftVersion(
     upload,
     staged,
     now,
-  }: { worker: Worker; previous: Version | undefined; upload: Upload; staged: Staged; now: string },
+    recentTrees,
+  }: {
+    worker: Worker;
+    previous: Version | undefined;
+    upload: Upload;
+    staged: Staged;
+    now: string;
+    /** Sets of assets that pages still open may have come from, the newest first. */
+    recentTrees: readonly string[];
+  },
 ): Promise<Draft> {
   const { metadata, format } = upload;
   const annotations = givenAnnotations(metadata.annotations);
@@ -42,7 +51,7 @@ export async function draftVersion(
   const partHashes = new Map(
     [...upload.parts.keys()].map((name, index) => [name, staged.hashes[modules.length + index] ?? ""]),
   );
-  const assets = await assetsOf(parts, worker, upload, previous);
+  const assets = await assetsOf(parts, worker, { upload, previous, recentTrees });
   const plan = await planBindings(
     {
       accountId: worker.accountId,
@@ -97,16 +106,13 @@ export async function draftVersion(
 async function assetsOf(
   parts: Parts,
   worker: Worker,
-  upload: Upload,
-  previous: Version | undefined,
+  { upload, previous, recentTrees }: { upload: Upload; previous: Version | undefined; recentTrees: readonly string[] },
 ): Promise<VersionAssets | undefined> {
   const { metadata } = upload;
   const kept = previous?.runnable.assets;
   if (metadata.assets?.jwt !== undefined) {
-    const tree = await parts.assets.finish(metadata.assets.jwt, {
-      accountId: worker.accountId,
-      scriptName: worker.name,
-    });
+    const owner = { accountId: worker.accountId, scriptName: worker.name };
+    const tree = await parts.assets.finish(metadata.assets.jwt, owner, recentTrees);
     return { tree, config: metadata.assets.config };
   }
   if (metadata.keep_assets && kept) return metadata.assets ? { tree: kept.tree, config: metadata.assets.config } : kept;

@@ -63,6 +63,8 @@ export type ReleaseParts = {
   deployer: Deployer;
   sealKey: Buffer;
   unsupportedBindings: "refuse" | "stub";
+  /** How long files of a replaced deployment stay reachable when their names hold a hash of their contents. */
+  keptAssetsMs: number;
   /** Host labels that no Worker may take. */
   reservedNames: ReadonlySet<string>;
 };
@@ -91,7 +93,9 @@ export function releases(parts: ReleaseParts): Releases {
           ...upload.sourceMaps.map(({ bytes }) => bytes),
         ]);
         try {
-          const draft = await draftVersion(parts, { worker, previous, upload, staged, now });
+          const since = new Date(Date.now() - parts.keptAssetsMs).toISOString();
+          const recentTrees = existing && parts.keptAssetsMs > 0 ? await store.assetTreesSince(existing, since) : [];
+          const draft = await draftVersion(parts, { worker, previous, upload, staged, now, recentTrees });
           const trigger = request.deploy ? "upload" : "version_upload";
           const version = await tryOut(parts, { draft, worker, actor, trigger, previous, staged, now, signal });
           signal.throwIfAborted();

@@ -40,6 +40,8 @@ export const limits = {
   /** Files, and bytes before base64, of one upload request. */
   assetBucketFiles: 2000,
   assetBucketBytes: 40 * 1024 * 1024,
+  /** Files of earlier deployments that a new set of assets keeps. They are names of files that exist anyway. */
+  keptAssetFiles: 20_000,
   /** How long an assets upload may take. */
   assetSessionMs: 60 * 60 * 1000,
 } as const;

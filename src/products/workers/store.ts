@@ -1,7 +1,7 @@
 import type { StatementSync } from "node:sqlite";
 import type { Database } from "#db/database.ts";
 import { workerErrors } from "#products/workers/errors.ts";
-import type { Deployment, Version, Worker } from "#products/workers/schema.ts";
+import { limits, type Deployment, type Version, type Worker } from "#products/workers/schema.ts";
 import * as writes from "#products/workers/writes.ts";
 
 /** A connection to the control database that reads: the control process's, or the supervisor's own. */
@@ -26,6 +26,8 @@ export interface WorkerStore {
   secretsOf(versionId: string): Promise<Map<string, Uint8Array>>;
   /** Newest first; the first one is in force. */
   listDeployments(worker: Worker, max: number): Promise<Deployment[]>;
+  /** Sets of assets of the versions that were deployed at any time since then, the latest first. */
+  assetTreesSince(worker: Worker, since: string): Promise<string[]>;
   commitVersion(change: writes.NewVersion): Promise<number>;
   commitDeployment(accountId: string, deployment: Deployment): Promise<void>;
   update(
@@ -82,6 +84,15 @@ export function workerStore(db: Database): WorkerStore {
         .prepare("SELECT deployment FROM deployments WHERE worker_id = ? ORDER BY sequence DESC LIMIT ?")
         .all(worker.id, max);
       return rows.map(toDeployment);
+    },
+    async assetTreesSince(worker, since) {
+      const deployments = await store.listDeployments(worker, limits.deploymentsKnown);
+      // One served until the next one was made, so the first one from before `since` still counts.
+      const before = deployments.findIndex(({ createdOn }) => createdOn <= since);
+      const recent = before < 0 ? deployments : deployments.slice(0, before + 1);
+      const ids = new Set(recent.flatMap(({ versions }) => versions.map(({ versionId }) => versionId)));
+      const versions = await Promise.all([...ids].map((id) => store.findVersion(worker, id)));
+      return [...new Set(versions.flatMap((version) => version?.runnable.assets?.tree ?? []))];
     },
     commitVersion: (change) => db.write(writes.commitVersion, change),
     commitDeployment: (accountId, deployment) => db.write(writes.commitDeployment, { accountId, deployment }),
