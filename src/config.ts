@@ -74,6 +74,27 @@ const settings = z.strictObject({
     .describe(
       "How long assets of a replaced deployment stay reachable when their names hold a content hash; 0 drops them at once.",
     ),
+  frontsMax: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(1024)
+    .default(0)
+    .describe("Processes that one version of a Worker gets under load; 0 means as many as the machine has cores."),
+  idleMs: milliseconds
+    .default(5 * 60_000)
+    .describe("A Worker that nobody used for so long has no process until the next request starts one."),
+  cpuMs: milliseconds
+    .default(1000)
+    .describe(
+      "CPU time that one computation of a Worker may take before it comes back to its event loop, when its configuration has no limits.cpu_ms.",
+    ),
+  memoryBytes: bytes
+    .min(64 * 1024 * 1024)
+    .default(256 * 1024 * 1024)
+    .describe(
+      "Memory of one process of a Worker, all that is its own: 9 MB of workerd, compiled code, heap, ArrayBuffers and WebAssembly.",
+    ),
 });
 
 export type Config = Readonly<z.infer<typeof settings>>;

@@ -1,4 +1,5 @@
 import { mkdir, readFile, readdir, rm } from "node:fs/promises";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import type { Config } from "#config.ts";
 import type { RunningSupervisor } from "#cli/supervise.ts";
@@ -17,15 +18,21 @@ import { ensureKeys, readKeys } from "#roles/keys.ts";
 import { definitions } from "#roles/service-definitions.ts";
 import { compatibilityChecker } from "#runtime/compatibility-checker.ts";
 import type { FrontSockets } from "#runtime/front-launch.ts";
+import { FrontWatch } from "#runtime/front-watch.ts";
 import { Fronts } from "#runtime/fronts.ts";
 import { Ingresses } from "#runtime/ingresses.ts";
 import { keepLogsSmall } from "#runtime/log-files.ts";
+import { logOutcome } from "#runtime/outcome-log.ts";
 import { findChildren } from "#runtime/proc.ts";
 import { Services } from "#runtime/services.ts";
 import { Supervisor } from "#runtime/supervisor.ts";
 import { supervisorHandler } from "#runtime/supervisor-server.ts";
+import { WorkerSockets } from "#runtime/worker-sockets.ts";
 import { workerConfig, type WorkerConfig } from "#runtime/worker-config.ts";
 import { newestCompatibilityDate, workerdPath } from "#runtime/workerd.ts";
+
+/** Workers' processes that may be starting at once. Two a core: while one reads its files another compiles. */
+const startsPerCore = 2;
 
 /** Wires the supervisor of an installation and starts it. */
 export async function startSupervisor(config: Config): Promise<RunningSupervisor> {
@@ -67,24 +74,28 @@ export async function startSupervisor(config: Config): Promise<RunningSupervisor
     },
     trialLimits: { cpuMs: config.startupCpuMs, wallMs: config.startupMs },
     drainMs: config.drainMs,
+    startsAtOnce: startsPerCore * availableParallelism(),
     async openRequests(socket) {
       const { requests, webSockets } = await ingresses.open(socket);
       return requests + webSockets;
     },
     changed,
   });
+  const watch = watchOf(config, { fronts, ingresses, capabilityKey: keys.capability });
   const own = definitions({ config, data, runtime, keys, buildId, workerd, environment });
   supervisor = new Supervisor({
     instance,
-    runtime,
+    workerSockets: new WorkerSockets(runtime, config.d1Hosts),
     services,
-    fronts,
     ingresses,
+    fronts,
+    watch,
     always: own.always,
     egress: own.egress,
     d1Host: own.d1Host,
     d1HostCount: config.d1Hosts,
     readDesired: () => desired.read(),
+    previewOf: (host) => desired.previewOf(host),
     refusesCompatibility: compatibilityChecker({ workerd, newestDate, folder: runtime.service("compatibility") }),
     consoleHost: config.consoleHost,
     appDomain: config.appDomain,
@@ -115,6 +126,26 @@ export async function startSupervisor(config: Config): Promise<RunningSupervisor
   };
 }
 
+/** What is looked at while Workers run, and who is told of what is found. */
+function watchOf(
+  config: Config,
+  { fronts, ingresses, capabilityKey }: { fronts: Fronts; ingresses: Ingresses; capabilityKey: Buffer },
+): FrontWatch {
+  const { worker } = runtimeLayout(config.runtime ?? "");
+  const { idleMs, cpuMs, memoryBytes } = config;
+  return new FrontWatch({
+    fronts,
+    frontsMax: config.frontsMax === 0 ? availableParallelism() : config.frontsMax,
+    idleMs,
+    cpuMs,
+    memoryBytes,
+    open: () => ingresses.open(),
+    condemn: (socket, outcome) => ingresses.condemn(socket, outcome),
+    logOutcome: ({ workerId, versionId }, outcome) =>
+      logOutcome({ socket: worker(workerId).log, capabilityKey, workerId, versionId }, outcome),
+  });
+}
+
 /** How a version's process is configured on this installation. */
 function configureWith(config: Config, capabilityKey: Buffer, newestDate: string) {
   const data = dataLayout(config.data);
@@ -129,6 +160,8 @@ function configureWith(config: Config, capabilityKey: Buffer, newestDate: string
       contentTypes: new Map(Object.entries(types as Record<string, string>)),
       router: routerSettings(config),
       newestDate,
+      // V8 collects the harder the nearer the heap comes to it; the process ends before, since it is more than the heap.
+      v8Flags: [`--max-old-space-size=${Math.floor(config.memoryBytes / 1024 ** 2)}`],
       pieces: { kv: kvPiece, r2: r2Piece, d1: d1Piece },
     });
   };

@@ -1,7 +1,9 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { closeSync, openSync } from "node:fs";
+import { closeSync, openSync, writeFileSync } from "node:fs";
 import { sleep } from "#core/deadline.ts";
+import { messageOf } from "#core/errors.ts";
+import { createLogger } from "#core/log.ts";
 import { isAlive, markText, markVariable, readProcess, type ChildMark, type ProcessFacts } from "#runtime/proc.ts";
 
 /** A process to run. Two specs of one name with the same hash are the same process. */
@@ -15,6 +17,8 @@ export type ChildSpec = {
   logFile: string;
   /** File that it holds locked for as long as it lives, whatever becomes of the supervisor. */
   lockFile?: string;
+  /** How gladly the kernel ends it when memory runs out, `oom_score_adj`; raising it needs no privilege. */
+  oomScore?: number;
 };
 
 /** A running process, started by us or by the supervisor before us. */
@@ -37,6 +41,8 @@ const lockHeldCode = 75;
 
 const adoptedPollMs = 50;
 
+const log = createLogger("supervisor.child");
+
 /**
  * Starts a process in a session of its own: it outlives us, and Ctrl-C in our terminal does not reach it. The lock is on a
  * descriptor that `flock -F` hands to the program, so the kernel frees it exactly when the program ends.
@@ -49,24 +55,34 @@ export async function startChild(instance: string, spec: ChildSpec): Promise<Chi
         ["-w", String(lockWaitSeconds), "-E", String(lockHeldCode), "-F", spec.lockFile, spec.command, ...spec.args],
       ]
     : [spec.command, [...spec.args]];
-  const log = openSync(spec.logFile, "a", 0o600);
+  const output = openSync(spec.logFile, "a", 0o600);
   try {
     const started = spawn(command, args, {
       detached: true,
-      stdio: ["ignore", log, log],
+      stdio: ["ignore", output, output],
       env: { ...spec.environment, [markVariable]: markText(mark) },
       cwd: "/",
     });
     await once(started, "spawn");
     started.unref();
     const pid = started.pid ?? 0;
+    if (spec.oomScore !== undefined) raiseOomScore(pid, spec.oomScore);
     const ended = new Promise<ChildEnd>((resolve) => {
       started.once("exit", (code, signal) => resolve({ code: code ?? undefined, signal: signal ?? undefined }));
     });
     const facts = readProcess(pid) ?? { pid, startTicks: 0, cpuMs: 0, ended: true };
     return { pid, mark, facts, ended, signal: (signal) => void started.kill(signal) };
   } finally {
-    closeSync(log);
+    closeSync(output);
+  }
+}
+
+function raiseOomScore(pid: number, score: number): void {
+  try {
+    writeFileSync(`/proc/${pid}/oom_score_adj`, String(score));
+  } catch (error) {
+    // It has ended already, or the kernel does not let us: the process runs as every other does.
+    log.warn("a process's oom_score_adj could not be raised", { pid, error: messageOf(error) });
   }
 }
 

@@ -9,7 +9,7 @@ import { secretContext } from "#products/workers/secret-context.ts";
 import type { RunnableVersion } from "#products/workers/runnable.ts";
 import type { ConfigFile } from "#runtime/binding-pieces.ts";
 import type { ChildSpec } from "#runtime/child.ts";
-import type { Launch } from "#runtime/keeper.ts";
+import type { Launch, Running } from "#runtime/keeper.ts";
 import type { WorkerConfig } from "#runtime/worker-config.ts";
 
 export type FrontParts = {
@@ -26,11 +26,22 @@ export type FrontParts = {
 export type FrontSockets = { http: string; probe: string };
 
 /** A version to start, with its secrets still sealed. */
-export type Startable = { version: RunnableVersion; secrets: ReadonlyMap<string, Uint8Array>; stagingFolder?: string };
+export type Startable = {
+  version: RunnableVersion;
+  secrets: ReadonlyMap<string, Uint8Array>;
+  stagingFolder?: string;
+  /** `limits.cpu_ms` of the upload, where it gave one. */
+  cpuMs?: number | undefined;
+};
 
-export type FrontLaunch = Launch & { sockets: FrontSockets; folder: string };
+/** What of a process can be known from its name: all that its end needs. */
+export type FrontRunning = Running & { sockets: FrontSockets; folder: string; logFile: string };
+export type FrontLaunch = FrontRunning & Launch;
 
 const prefix = "front";
+
+/** The highest there is: the kernel ends such a process first (`man 5 proc`, `oom_score_adj`). */
+const oomScoreOfWorkers = 1000;
 
 /** `front/<worker>/<version>/<process>`: ids of ours, so a name is also a path. */
 function frontName(version: RunnableVersion, processId: string): string {
@@ -70,8 +81,8 @@ export async function describeFront(
   processId: string,
 ): Promise<FrontLaunch & Pick<WorkerConfig, "text" | "files">> {
   const { version, secrets } = startable;
-  const folder = parts.runtime.worker(version.workerId).process(processId);
-  const sockets = { http: join(folder, "http.sock"), probe: join(folder, "probe.sock") };
+  const running = runningFront(parts.runtime, version.workerId, processId);
+  const { folder, sockets, logFile } = running;
   const config = await parts.configure(version, sockets);
   const texts = Object.fromEntries(
     Object.entries(config.environment).map(([variable, name]) => [
@@ -89,10 +100,19 @@ export async function describeFront(
     command: parts.workerd,
     args: ["serve", "--experimental", join(folder, "config.capnp")],
     environment: { ...parts.environment, ...texts },
-    logFile: join(folder, "output.log"),
+    logFile,
+    // A Worker that eats all memory is what the kernel shall end, and never a store.
+    oomScore: oomScoreOfWorkers,
   };
+  return { ...running, spec, files: config.files, text: config.text };
+}
+
+/** Where a process of a Worker has its files and sockets. */
+export function runningFront(runtime: RuntimeLayout, workerId: string, processId: string): FrontRunning {
+  const folder = runtime.worker(workerId).process(processId);
+  const sockets = { http: join(folder, "http.sock"), probe: join(folder, "probe.sock") };
   const dispose = () => rm(folder, { recursive: true, force: true });
-  return { spec, socket: sockets.probe, sockets, folder, dispose, files: config.files, text: config.text };
+  return { socket: sockets.probe, sockets, folder, logFile: join(folder, "output.log"), dispose };
 }
 
 function openSecret(key: Buffer, version: RunnableVersion, name: string, sealed: Uint8Array | undefined): string {

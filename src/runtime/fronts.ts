@@ -1,23 +1,23 @@
-import { sleep } from "#core/deadline.ts";
+import { pollUntil } from "#core/deadline.ts";
 import { createLogger } from "#core/log.ts";
 import type { TrialOutcome } from "#products/workers/deployer.ts";
-import { stopChild, type Child } from "#runtime/child.ts";
+import type { Child } from "#runtime/child.ts";
+import { Departures } from "#runtime/departures.ts";
+import { Front, type FrontSurroundings } from "#runtime/front.ts";
 import {
   describeFront,
   launchFront,
   parseFrontName,
-  type FrontLaunch,
+  runningFront,
   type FrontParts,
   type Startable,
 } from "#runtime/front-launch.ts";
-import { Keeper } from "#runtime/keeper.ts";
 import { askSocket } from "#runtime/probe.ts";
 import type { ChildMark, ProcessFacts } from "#runtime/proc.ts";
-import { readHandlers, startFront, type Started, type TrialLimits } from "#runtime/trial.ts";
-
-/** A version's process: on trial until a deployment names it, kept while one does, drained when none does any more. */
-type Front = { startable: Startable; keeper: Keeper; launch: () => FrontLaunch | undefined };
-type Trial = { started: Started; workerId: string; expires: NodeJS.Timeout };
+import { StartGate } from "#runtime/start-gate.ts";
+import { readHandlers, type TrialLimits } from "#runtime/trial.ts";
+import { Trials } from "#runtime/trials.ts";
+import { VersionFronts, type FrontTarget } from "#runtime/version-fronts.ts";
 
 export type FrontStatus = {
   workerId: string;
@@ -27,220 +27,279 @@ export type FrontStatus = {
   pid: number | undefined;
   restarts: number;
   lastEnd: string | undefined;
+  /** CPU time of the process and those before it, ms. */
+  cpuMs: number;
+  memoryBytes: number;
 };
 
-/** How the ingress sees a version. */
-export type FrontTarget = { sockets: string[]; down?: string };
+/** What a version has used since this supervisor runs, processes that have ended among it, and what it holds now. */
+export type VersionUsage = {
+  workerId: string;
+  scriptName: string;
+  versionId: string;
+  asleep: boolean;
+  processes: number;
+  cpuMs: number;
+  memoryBytes: number;
+};
+
+/** A version that should run. What it takes to start it is read only when it is not known yet. */
+export type Wanted = { versionId: string; startable: () => Startable };
+
+export type FrontOptions = {
+  instance: string;
+  parts: FrontParts;
+  trialLimits: TrialLimits;
+  drainMs: number;
+  /** Processes that may be starting at once; others wait in order. */
+  startsAtOnce: number;
+  /** Open requests and WebSockets of a process as the ingress counts them. */
+  openRequests: (socket: string) => Promise<number>;
+  changed: () => void;
+};
 
 const limits = {
-  /** How long a version that was uploaded waits for the deployment that usually follows within a second. */
-  trialMs: 30_000,
-  /** Between looks at what is still under way on a version that is being replaced. */
-  drainPollMs: 100,
-  /** From SIGTERM to SIGKILL once nothing is under way. */
-  stopMs: 2000,
+  /** How long the start of a version that sleeps is waited for when a deployment names it. */
+  wakeMs: 10_000,
+  answerMs: 1000,
+  /** Versions whose CPU time is remembered after their last process has ended. */
+  rememberedVersions: 10_000,
 };
 
 const log = createLogger("supervisor.fronts");
 
-/** The processes of Workers' versions. */
+/** The processes of Workers' versions: on trial, serving, asleep and leaving. */
 export class Fronts {
-  readonly #instance: string;
   readonly #parts: FrontParts;
-  readonly #trialLimits: TrialLimits;
-  readonly #drainMs: number;
-  readonly #changed: () => void;
-  /** Open requests of a front as the ingress counts them. */
-  readonly #openRequests: (socket: string) => Promise<number>;
-  readonly #kept = new Map<string, Front>();
-  readonly #trials = new Map<string, Trial>();
-  readonly #leaving = new Set<Promise<void>>();
+  readonly #around: FrontSurroundings;
+  readonly #trials: Trials;
+  readonly #departures: Departures;
+  readonly #kept = new Map<string, VersionFronts>();
+  /** Processes of a supervisor before us that are not what we would start: they serve until a table does without them. */
+  #leftovers: Front[] = [];
+  /** CPU time of processes that have ended, by version, ms. */
+  readonly #endedCpuMs = new Map<string, number>();
+  /** Until the first call of `setDesired`: what is deployed by then sleeps until somebody asks for it. */
+  #first = true;
 
-  constructor(options: {
-    instance: string;
-    parts: FrontParts;
-    trialLimits: TrialLimits;
-    drainMs: number;
-    openRequests: (socket: string) => Promise<number>;
-    changed: () => void;
-  }) {
-    this.#instance = options.instance;
-    this.#parts = options.parts;
-    this.#trialLimits = options.trialLimits;
-    this.#drainMs = options.drainMs;
-    this.#openRequests = options.openRequests;
-    this.#changed = options.changed;
+  constructor(options: FrontOptions) {
+    const { instance, parts, changed } = options;
+    this.#parts = parts;
+    this.#around = { instance, changed, turn: new StartGate(options.startsAtOnce).enter };
+    this.#trials = new Trials({ instance, parts, limits: options.trialLimits, startsAtOnce: options.startsAtOnce });
+    this.#departures = new Departures({ ...options, ended: (front, cpuMs) => this.#remember(front, cpuMs) });
   }
 
-  /** Starts a version that is about to be deployed and keeps the process for that. Refused with 10021 when it does not start. */
+  /** Starts a version that is about to be deployed, and keeps the process for that. Refused with 10021 when it does not start. */
   async trial(startable: Startable, signal: AbortSignal): Promise<TrialOutcome> {
-    const { versionId, workerId } = startable.version;
-    const waiting = this.#trials.get(versionId);
-    if (waiting) return waiting.started.outcome;
-    const kept = this.#kept.get(versionId);
-    if (kept?.keeper.socket) return probe(kept.keeper.socket);
-    const started = await startFront(this.#instance, this.#parts, startable, this.#trialLimits, signal);
-    if (signal.aborted) {
-      await this.#discard(started);
-      signal.throwIfAborted();
-    }
-    const expires = setTimeout(() => {
-      this.#trials.delete(versionId);
-      void this.#discard(started);
-    }, limits.trialMs);
-    this.#trials.set(versionId, { started, workerId, expires });
-    return started.outcome;
+    const { versionId } = startable.version;
+    const kept = this.#kept.get(versionId) ?? this.#takeBack(versionId);
+    if (kept?.asleep) kept.wake();
+    const serving = kept && (await untilServing(kept));
+    if (serving !== undefined) return probe(serving);
+    return this.#trials.start(startable, signal);
   }
 
-  /** Runs exactly these versions: new ones are started or taken over from their trial, others leave once they are drained. */
-  setDesired(desired: readonly Startable[]): void {
-    const wanted = new Map(desired.map((startable) => [startable.version.versionId, startable]));
-    for (const [versionId, startable] of wanted)
-      if (!this.#kept.has(versionId)) this.#keep(startable, this.#takeTrial(versionId));
+  /**
+   * Takes up versions that are deployed now: with the process of their trial, one that was just leaving, or a new one.
+   * Versions that are not wanted any more stay until `release`.
+   */
+  setDesired(desired: readonly Wanted[]): void {
+    for (const { versionId, startable } of desired) {
+      if (this.#kept.has(versionId) || this.#takeBack(versionId)) continue;
+      const version = this.#keep(startable());
+      const started = this.#trials.take(versionId);
+      if (started) version.adopt(started);
+      else if (!this.#first) version.wake({ waitFor: true });
+    }
+    this.#first = false;
   }
 
-  /** Lets go of versions that no table names any more. Call it after the ingress has acknowledged such a table. */
-  releaseExcept(versionIds: ReadonlySet<string>): void {
-    for (const [versionId, front] of this.#kept) {
-      if (versionIds.has(versionId)) continue;
-      this.#kept.delete(versionId);
-      this.#leave(this.#drainAndStop(front));
+  /** Versions that answer at an address of their own for as long as somebody asks for them. */
+  addPreviews(previews: readonly Wanted[]): void {
+    for (const { versionId, startable } of previews)
+      if (!this.#kept.has(versionId) && !this.#takeBack(versionId)) this.#keep(startable()).wake();
+  }
+
+  isAsleep(versionId: string): boolean {
+    return this.#kept.get(versionId)?.asleep ?? false;
+  }
+
+  /** A request waits for this version. False when it is not deployed. */
+  wake(versionId: string): boolean {
+    const version = this.#kept.get(versionId);
+    if (version?.asleep) version.wake();
+    return version !== undefined;
+  }
+
+  /**
+   * Lets go of processes that nobody is sent to any more. Call it after the ingress has acknowledged a table: `versionIds`
+   * and `sockets` are what that names.
+   */
+  release(versionIds: ReadonlySet<string>, sockets: ReadonlySet<string>): void {
+    for (const [versionId, version] of this.#kept) {
+      const wanted = versionIds.has(versionId);
+      if (!wanted) {
+        this.#kept.delete(versionId);
+        for (const front of version.fronts) front.offered = false;
+      }
+      for (const front of version.release(sockets)) this.#departures.add(front);
     }
+    for (const front of this.#leftovers) this.#departures.add(front);
+    this.#leftovers = [];
   }
 
   targetOf(versionId: string): FrontTarget {
-    const front = this.#kept.get(versionId);
-    const socket = front?.keeper.state === "ready" ? front.launch()?.sockets.http : undefined;
-    if (socket !== undefined) return { sockets: [socket] };
-    return { sockets: [], down: front?.keeper.lastEnd ?? "starting" };
+    return this.#kept.get(versionId)?.target() ?? { sockets: [] };
   }
 
-  /** Whether a version either serves or has failed: nothing is gained by waiting for it. */
+  /** Whether a version either serves, has failed or sleeps: nothing is gained by waiting for it. */
   isSettled(versionId: string): boolean {
-    const keeper = this.#kept.get(versionId)?.keeper;
-    return keeper !== undefined && (keeper.state === "ready" || keeper.restarts > 0);
+    return this.#kept.get(versionId)?.isSettled ?? false;
   }
 
-  /** Takes over a process of the supervisor before us when it is what we would start; false when it is not. */
+  /**
+   * Takes over a process of the supervisor before us. One that is what we would start goes on serving; any other finishes
+   * what it has begun once the ingress has a table without it.
+   */
   async adopt(
     mark: ChildMark,
     facts: ProcessFacts,
     child: Child,
-    desired: ReadonlyMap<string, Startable>,
-  ): Promise<boolean> {
+    startableOf: (versionId: string) => Startable | undefined,
+  ): Promise<"serving" | "leaving" | "unknown"> {
     const name = parseFrontName(mark.name);
-    const startable = name && desired.get(name.versionId);
-    if (!name || !startable || this.#kept.has(name.versionId)) return false;
-    const launch = await describeFront(this.#parts, startable, name.processId);
-    if (launch.spec.hash !== mark.hash || !(await answers(launch.socket))) return false;
-    this.#keep(startable, { launch, child });
-    log.info("took over a process", { process: mark.name, pid: facts.pid });
-    return true;
+    if (!name) return "unknown";
+    const startable = startableOf(name.versionId);
+    const launch = startable && (await describeFront(this.#parts, startable, name.processId));
+    const same = startable && launch?.spec.hash === mark.hash && (await answers(launch.socket));
+    if (startable && same) {
+      (this.#kept.get(name.versionId) ?? this.#keep(startable)).adopt({ launch, child });
+      log.info("took over a process", { process: mark.name, pid: facts.pid });
+      return "serving";
+    }
+    // It was in use, so its successor is not left asleep.
+    if (startable) (this.#kept.get(name.versionId) ?? this.#keep(startable)).wake();
+    const front = new Front({ ...name, scriptName: startable?.version.scriptName ?? name.workerId }, this.#around);
+    front.start({ launch: runningFront(this.#parts.runtime, name.workerId, name.processId), child });
+    front.keeper.retire();
+    this.#leftovers.push(front);
+    log.info("a process of another version or configuration will leave", { process: mark.name, pid: facts.pid });
+    return "leaving";
   }
 
-  /** Ends everything, once what is under way is done or `drainMs` is over. */
+  /** Ends everything, once what is under way is done or the time for that is over. */
   async stop(): Promise<void> {
-    for (const { expires, started } of this.#trials.values()) {
-      clearTimeout(expires);
-      this.#leave(this.#discard(started));
-    }
-    this.#trials.clear();
-    this.releaseExcept(new Set());
-    await Promise.all(this.#leaving);
+    this.release(new Set(), new Set());
+    await Promise.all([this.#trials.stop(), this.#departures.finished()]);
+  }
+
+  /** Versions that are deployed, or were until a moment ago. */
+  versions(): VersionFronts[] {
+    return [...this.#kept.values()];
+  }
+
+  /** Every process but those on trial, with the limit of CPU time of its version where that is known. */
+  *all(): Iterable<{ front: Front; cpuMs: number | undefined }> {
+    for (const { fronts, startable } of this.#kept.values())
+      for (const front of fronts) yield { front, cpuMs: startable.cpuMs };
+    // Of one whose version nobody knows any more it is not known what it may do; it ends soon.
+    for (const front of [...this.#leftovers, ...this.#departures.fronts])
+      yield { front, cpuMs: front.startable ? front.startable.cpuMs : Infinity };
   }
 
   /** Workers that have a process in any state. */
   workerIds(): string[] {
-    const trials = [...this.#trials.values()].map(({ workerId }) => workerId);
-    return [...trials, ...[...this.#kept.values()].map(({ startable }) => startable.version.workerId)];
+    const serving = this.versions().filter(({ fronts }) => fronts.length > 0);
+    return [
+      ...this.#trials.workerIds(),
+      ...serving.map(({ startable }) => startable.version.workerId),
+      ...[...this.#leftovers, ...this.#departures.fronts].map(({ version }) => version.workerId),
+    ];
   }
 
-  status(): FrontStatus[] {
-    return [...this.#kept.values()].map(({ startable: { version }, keeper }) => ({
-      workerId: version.workerId,
-      scriptName: version.scriptName,
-      versionId: version.versionId,
-      state: keeper.state,
-      pid: keeper.pid,
-      restarts: keeper.restarts,
-      lastEnd: keeper.lastEnd,
-    }));
+  status(): { fronts: FrontStatus[]; versions: VersionUsage[] } {
+    const leaving = [...this.#leftovers, ...this.#departures.fronts];
+    const fronts = [
+      ...this.versions().flatMap((version) => version.fronts.map((front) => statusOf(front, front.keeper.state))),
+      ...leaving.map((front) => statusOf(front, "leaving")),
+    ];
+    return { fronts, versions: this.versions().map((version) => this.#usageOf(version)) };
   }
 
   /** Log files that grow, for whoever keeps them small. */
   logFiles(): string[] {
-    return [...this.#kept.values()].flatMap((front) => front.launch()?.spec.logFile ?? []);
+    return [...this.all()].flatMap(({ front }) => front.logFile ?? []);
   }
 
-  #keep(startable: Startable, running: { launch: FrontLaunch; child: Child } | undefined): void {
-    let launch: FrontLaunch | undefined = running?.launch;
+  #keep(startable: Startable): VersionFronts {
+    const { version, secrets, cpuMs } = startable;
     // An accepted version's modules are blobs by now; where they were staged is gone.
-    const accepted: Startable = { version: startable.version, secrets: startable.secrets };
-    const keeper = new Keeper({
-      name: `front of ${startable.version.scriptName}`,
-      instance: this.#instance,
-      launch: async () => (launch = await launchFront(this.#parts, accepted)),
-      changed: this.#changed,
-    });
-    this.#kept.set(startable.version.versionId, { startable: accepted, keeper, launch: () => launch });
-    keeper.start(running);
+    const accepted: Startable = { version, secrets, cpuMs };
+    const fronts = new VersionFronts(accepted, this.#around, () => launchFront(this.#parts, accepted));
+    this.#kept.set(version.versionId, fronts);
+    return fronts;
   }
 
-  #takeTrial(versionId: string): { launch: FrontLaunch; child: Child } | undefined {
-    const trial = this.#trials.get(versionId);
-    if (!trial) return undefined;
-    this.#trials.delete(versionId);
-    clearTimeout(trial.expires);
-    return trial.started;
+  /** The version with the process that was just leaving, if it can stay after all. */
+  #takeBack(versionId: string): VersionFronts | undefined {
+    const back = this.#departures.takeBack(versionId);
+    if (!back?.startable) return undefined;
+    const version = this.#keep(back.startable);
+    version.adopt(back);
+    return version;
   }
 
-  async #drainAndStop(front: Front): Promise<void> {
-    const end = performance.now() + this.#drainMs;
-    while (front.keeper.state === "ready" && performance.now() < end) {
-      const launch = front.launch();
-      if (!launch) break;
-      const [requests, late] = await Promise.all([
-        this.#openRequests(launch.sockets.http),
-        openWaitUntil(launch.socket),
-      ]);
-      if (requests + late === 0) break;
-      await sleep(limits.drainPollMs);
-    }
-    await front.keeper.stop(limits.stopMs);
+  #remember(front: Front, cpuMs: number): void {
+    const { versionId } = front.version;
+    const sum = (this.#endedCpuMs.get(versionId) ?? 0) + cpuMs;
+    this.#endedCpuMs.delete(versionId);
+    this.#endedCpuMs.set(versionId, sum);
+    const [oldest] = this.#endedCpuMs.keys();
+    if (this.#endedCpuMs.size > limits.rememberedVersions && oldest !== undefined) this.#endedCpuMs.delete(oldest);
   }
 
-  async #discard({ child, launch }: Started): Promise<void> {
-    await stopChild(child, limits.stopMs);
-    await launch.dispose?.();
-  }
-
-  #leave(work: Promise<void>): void {
-    const tracked: Promise<void> = work
-      .catch((error: unknown) => log.error("a process could not be stopped", { error }))
-      .finally(() => this.#leaving.delete(tracked));
-    this.#leaving.add(tracked);
+  #usageOf({ startable, fronts, asleep }: VersionFronts): VersionUsage {
+    const { workerId, scriptName, versionId } = startable.version;
+    const leaving = this.#departures.fronts.filter(({ version }) => version.versionId === versionId);
+    const usages = [...fronts, ...leaving].map(({ usage }) => usage);
+    return {
+      workerId,
+      scriptName,
+      versionId,
+      asleep,
+      processes: usages.length,
+      cpuMs: usages.reduce((sum, { cpuMs }) => sum + cpuMs, this.#endedCpuMs.get(versionId) ?? 0),
+      memoryBytes: usages.reduce((sum, { memoryBytes }) => sum + memoryBytes, 0),
+    };
   }
 }
 
+function statusOf(front: Front, state: string): FrontStatus {
+  const { keeper, version, usage } = front;
+  const { pid, restarts, lastEnd } = keeper;
+  return { ...version, state, pid, restarts, lastEnd, ...usage };
+}
+
+/** The probe of a process that serves, once one does; undefined when they fail. */
+async function untilServing(version: VersionFronts): Promise<string | undefined> {
+  const wait = { ms: limits.wakeMs, everyMs: 5, what: "starting a version" };
+  const found = await pollUntil(wait, () => {
+    const [first] = version.offered.flatMap(({ sockets }) => sockets?.probe ?? []);
+    if (first !== undefined) return { first };
+    return version.offered.some(({ keeper }) => keeper.failures === 0) ? undefined : {};
+  }).catch((): { first?: string } => ({}));
+  return found.first;
+}
+
 async function probe(socket: string): Promise<TrialOutcome> {
-  const { body } = await askSocket(socket, { ms: 1000 });
+  const { body } = await askSocket(socket, { ms: limits.answerMs });
   return { startupMs: 0, ...readHandlers(body) };
 }
 
 async function answers(socket: string): Promise<boolean> {
-  return askSocket(socket, { ms: 1000 }).then(
+  return askSocket(socket, { ms: limits.answerMs }).then(
     () => true,
     () => false,
   );
-}
-
-/** Work that Workers do after their answers; the ingress cannot see it, the entry module counts it. */
-async function openWaitUntil(socket: string): Promise<number> {
-  try {
-    const { body } = await askSocket(socket, { ms: 1000 });
-    return (JSON.parse(body) as { waitUntil?: number }).waitUntil ?? 0;
-  } catch {
-    // It does not answer, so nothing of it can be waited for.
-    return 0;
-  }
 }

@@ -4,8 +4,11 @@ import { createLogger } from "#core/log.ts";
 import { startChild, stopChild, type Child, type ChildEnd, type ChildSpec } from "#runtime/child.ts";
 import { untilAnswers } from "#runtime/probe.ts";
 
-/** What a start needs: the process, the socket that answers once it serves, and the folder that goes with it. */
-export type Launch = { spec: ChildSpec; socket: string; dispose?: () => Promise<void> };
+/** What goes with a process that runs: the socket that answers once it serves, and how to clear away what it leaves. */
+export type Running = { socket: string; dispose?: () => Promise<void> };
+
+/** The same for one that is to be started. */
+export type Launch = Running & { spec: ChildSpec };
 
 /** `waiting`: it ended, and is started again after a pause. */
 export type KeeperState = "starting" | "ready" | "waiting" | "stopped";
@@ -15,6 +18,8 @@ const limits = {
   startMs: 30_000,
   /** One that lived this long after it was ready did not fail to start: no pause before the next. */
   stableMs: 1000,
+  /** The same for one that was ended because of what it did: whoever freezes every second is paused all the same. */
+  stableCondemnedMs: 30_000,
   pauseFirstMs: 100,
   pauseMaxMs: 5000,
 };
@@ -26,18 +31,37 @@ export class Keeper {
   readonly name: string;
   /** How often it was started again. */
   restarts = 0;
+  /** Lives in a row that ended too soon. */
+  failures = 0;
+  /** Whether it has served at all. */
+  servedOnce = false;
   #state: KeeperState = "stopped";
-  #running: { child: Child; launch: Launch; sinceMs: number } | undefined;
-  #lastEnd: ChildEnd | undefined;
+  #running: { child: Child; launch: Running; sinceMs: number } | undefined;
+  #lastEnd: ChildEnd | string | undefined;
   readonly #instance: string;
   readonly #launch: () => Promise<Launch>;
   readonly #changed: () => void;
+  readonly #turn: (signal: AbortSignal) => Promise<() => void>;
   #stopping: AbortController | undefined;
+  /** No other process follows the one that runs. */
+  #retired = false;
+  /** Why the process that runs is being ended. */
+  #condemned: string | undefined;
   #done: Promise<void> = Promise.resolve();
 
-  /** `changed` is called whenever `state` or `socket` is another. */
-  constructor(options: { name: string; instance: string; launch: () => Promise<Launch>; changed: () => void }) {
+  /**
+   * `changed` is called whenever `state` or `socket` is another. `turn` resolves when a start may begin and is answered with
+   * what to call once it is over.
+   */
+  constructor(options: {
+    name: string;
+    instance: string;
+    launch: () => Promise<Launch>;
+    changed: () => void;
+    turn?: (signal: AbortSignal) => Promise<() => void>;
+  }) {
     this.name = options.name;
+    this.#turn = options.turn ?? (async () => () => undefined);
     this.#instance = options.instance;
     this.#launch = options.launch;
     this.#changed = options.changed;
@@ -63,12 +87,13 @@ export class Keeper {
   /** How the last process ended, in words; undefined when none has. */
   get lastEnd(): string | undefined {
     if (!this.#lastEnd) return undefined;
+    if (typeof this.#lastEnd === "string") return this.#lastEnd;
     const { code, signal } = this.#lastEnd;
     return signal ? `ended by ${signal}` : code === undefined ? "ended" : `ended with exit code ${code}`;
   }
 
   /** Begins. `adopted` is a process that serves already. */
-  start(adopted?: { child: Child; launch: Launch }): void {
+  start(adopted?: { child: Child; launch: Running }): void {
     if (this.#stopping) return;
     const stopping = new AbortController();
     this.#stopping = stopping;
@@ -84,46 +109,78 @@ export class Keeper {
     this.#stopping = undefined;
   }
 
-  async #run(stopping: AbortSignal, adopted: { child: Child; launch: Launch } | undefined): Promise<void> {
-    let failures = 0;
+  /** The process that runs is the last one, until `unretire`. */
+  retire(): void {
+    this.#retired = true;
+  }
+
+  unretire(): void {
+    this.#retired = false;
+  }
+
+  /** Ends the process at once for `reason`; another follows, after a pause when that happens again and again. */
+  condemn(reason: string): void {
+    if (!this.#running) return;
+    this.#condemned = reason;
+    this.#running.child.signal("SIGKILL");
+  }
+
+  async #run(stopping: AbortSignal, adopted: { child: Child; launch: Running } | undefined): Promise<void> {
     let next = adopted;
     while (!stopping.aborted) {
       const stable = await this.#runOnce(stopping, next);
       next = undefined;
-      failures = stable ? 0 : failures + 1;
-      this.#set(stopping.aborted ? "stopped" : "waiting");
-      if (stopping.aborted) break;
+      this.failures = stable ? 0 : this.failures + 1;
+      if (stopping.aborted || this.#retired) break;
+      this.#set("waiting");
       this.restarts++;
-      const pauseMs = failures <= 1 ? 0 : Math.min(limits.pauseMaxMs, limits.pauseFirstMs * 2 ** (failures - 2));
+      const pauseMs =
+        this.failures <= 1 ? 0 : Math.min(limits.pauseMaxMs, limits.pauseFirstMs * 2 ** (this.failures - 2));
       await sleep(pauseMs, stopping).catch(() => undefined);
     }
     this.#set("stopped");
   }
 
   /** One life of the process. Answers whether it was long enough to count as a success. */
-  async #runOnce(stopping: AbortSignal, adopted: { child: Child; launch: Launch } | undefined): Promise<boolean> {
+  async #runOnce(stopping: AbortSignal, adopted: { child: Child; launch: Running } | undefined): Promise<boolean> {
     let readyAtMs: number | undefined;
+    this.#condemned = undefined;
     try {
-      const launch = adopted?.launch ?? (await this.#launch());
-      const child = adopted?.child ?? (await startChild(this.#instance, launch.spec));
-      this.#running = { child, launch, sinceMs: Date.now() };
-      if (stopping.aborted) child.signal("SIGKILL");
-      this.#set(adopted ? "ready" : "starting");
-      if (adopted || (await this.#becomesReady(child, launch, stopping))) {
+      const { child, launch, serves } = adopted ? { ...adopted, serves: true } : await this.#begin(stopping);
+      if (serves) {
         readyAtMs = performance.now();
+        this.servedOnce = true;
         this.#running = { child, launch, sinceMs: Date.now() };
         this.#set("ready");
       }
       const end = await child.ended;
-      this.#lastEnd = end;
-      if (!stopping.aborted) log.warn("a process ended", { process: this.name, pid: child.pid, ...end });
+      this.#lastEnd = this.#condemned ?? end;
+      if (!stopping.aborted && !this.#retired)
+        log.warn("a process ended", { process: this.name, pid: child.pid, ...end, reason: this.#condemned });
       this.#running = undefined;
       await launch.dispose?.();
     } catch (error) {
       this.#running = undefined;
-      log.error("a process could not be started", { process: this.name, error: messageOf(error) });
+      if (!stopping.aborted)
+        log.error("a process could not be started", { process: this.name, error: messageOf(error) });
     }
-    return readyAtMs !== undefined && performance.now() - readyAtMs >= limits.stableMs;
+    const stableMs = this.#condemned === undefined ? limits.stableMs : limits.stableCondemnedMs;
+    return readyAtMs !== undefined && performance.now() - readyAtMs >= stableMs;
+  }
+
+  /** Starts the process when its turn comes, and waits until it serves. */
+  async #begin(stopping: AbortSignal): Promise<{ child: Child; launch: Running; serves: boolean }> {
+    this.#set("starting");
+    const over = await this.#turn(stopping);
+    try {
+      const launch = await this.#launch();
+      const child = await startChild(this.#instance, launch.spec);
+      this.#running = { child, launch, sinceMs: Date.now() };
+      if (stopping.aborted) child.signal("SIGKILL");
+      return { child, launch, serves: await this.#becomesReady(child, launch, stopping) };
+    } finally {
+      over();
+    }
   }
 
   async #becomesReady(child: Child, launch: Launch, stopping: AbortSignal): Promise<boolean> {

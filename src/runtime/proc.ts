@@ -22,15 +22,20 @@ export function readProcess(pid: number): ProcessFacts | undefined {
   } catch {
     return undefined;
   }
-  // The name in parentheses may hold blanks and parentheses; the other fields follow the last one (proc(5)).
-  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  const fields = fieldsOf(stat);
   const state = fields[0] ?? "";
-  return {
-    pid,
-    startTicks: Number(fields[19]),
-    cpuMs: ((Number(fields[11]) + Number(fields[12])) * 1000) / ticksPerSecond,
-    ended: state === "Z" || state === "X",
-  };
+  return { pid, startTicks: Number(fields[19]), cpuMs: cpuMsOf(stat), ended: state === "Z" || state === "X" };
+}
+
+/** User and system time in a text of `/proc/<pid>/stat`, ms. */
+export function cpuMsOf(stat: string): number {
+  const fields = fieldsOf(stat);
+  return ((Number(fields[11]) + Number(fields[12])) * 1000) / ticksPerSecond;
+}
+
+/** Those from the state on. The name in parentheses before may hold blanks and parentheses (proc(5)). */
+function fieldsOf(stat: string): string[] {
+  return stat.slice(stat.lastIndexOf(")") + 2).split(" ");
 }
 
 /** Whether the process that was seen still runs; a later one with the same pid does not count. */

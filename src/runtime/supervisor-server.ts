@@ -31,6 +31,12 @@ async function route(supervisor: Supervisor, request: WireRequest): Promise<Wire
       return { status: 200 };
     case "GET /status":
       return json(supervisor.status());
+    case "POST /wake": {
+      const wanted = (await body(request)) as { target?: string; host?: string };
+      if (wanted.host !== undefined) return json({ known: supervisor.wakePreview(wanted.host) });
+      supervisor.wakeVersion(wanted.target ?? "");
+      return json({});
+    }
     case "POST /settle":
       await supervisor.settle();
       return json(null);

@@ -1,21 +1,21 @@
-import { mkdir, readdir, rm, symlink } from "node:fs/promises";
-import { join } from "node:path";
 import { pollUntil, sleep } from "#core/deadline.ts";
-import { messageOf } from "#core/errors.ts";
-import type { RuntimeLayout } from "#core/layout.ts";
 import { createLogger } from "#core/log.ts";
 import type { TrialOutcome } from "#products/workers/deployer.ts";
 import type { DesiredWorker } from "#products/workers/desired.ts";
 import { workerErrors } from "#products/workers/errors.ts";
+import type { Preview } from "#products/workers/previews.ts";
+import type { Version } from "#products/workers/schema.ts";
 import type { DesiredZones } from "#products/zones/desired.ts";
 import { adoptChild, stopChild } from "#runtime/child.ts";
 import type { Startable } from "#runtime/front-launch.ts";
-import type { Fronts, FrontStatus } from "#runtime/fronts.ts";
+import type { FrontWatch } from "#runtime/front-watch.ts";
+import type { Fronts, FrontStatus, VersionUsage, Wanted } from "#runtime/fronts.ts";
 import type { Ingresses } from "#runtime/ingresses.ts";
 import { findChildren } from "#runtime/proc.ts";
 import type { RoutingTable } from "#runtime/routes.ts";
 import type { FoundChild, ServiceDefinition, Services, ServiceStatus } from "#runtime/services.ts";
 import { buildTable, sameTable } from "#runtime/table.ts";
+import type { WorkerSockets } from "#runtime/worker-sockets.ts";
 
 /** What should run, as the control database says it. */
 export type Desired = {
@@ -29,10 +29,11 @@ export type Desired = {
 
 export type SupervisorParts = {
   instance: string;
-  runtime: RuntimeLayout;
+  workerSockets: WorkerSockets;
   services: Services;
-  fronts: Fronts;
   ingresses: Ingresses;
+  fronts: Fronts;
+  watch: FrontWatch;
   /** Processes that always run, in the order of their start. */
   always: readonly ServiceDefinition[];
   /** Started with the first Worker. */
@@ -41,6 +42,8 @@ export type SupervisorParts = {
   d1HostCount: number;
   /** What the control database says now; undefined while it does not exist yet. */
   readDesired: () => Desired | undefined;
+  /** Which version a host previews now. */
+  previewOf: (host: string) => Preview | undefined;
   refusesCompatibility: (date: string, flags: readonly string[]) => Promise<string | undefined>;
   consoleHost: string;
   appDomain: string;
@@ -50,6 +53,7 @@ export type SupervisorParts = {
 export type SupervisorStatus = {
   services: ServiceStatus[];
   fronts: FrontStatus[];
+  versions: VersionUsage[];
   hosts: string[];
   generation: number;
   /** Version → ms since 1970 at which the ingress began to serve it. */
@@ -63,9 +67,9 @@ const limits = {
   retryMs: 200,
   /** How long the first start may take until everything answers. */
   readyMs: 60_000,
-  /** How long a Worker's process waits for the sockets that others open for it. */
-  socketsMs: 2000,
   evictMs: 2000,
+  /** Previews that have an address at the same time; the one that was asked for first makes room. */
+  previews: 1000,
 };
 
 const log = createLogger("supervisor");
@@ -89,6 +93,8 @@ export class Supervisor {
   #settledOnce = false;
   /** Workers whose version is being started for the first time: the database does not know them yet. */
   readonly #onTrial: string[] = [];
+  /** Hosts of previews that were asked for and do not sleep yet. */
+  readonly #previewHosts = new Set<string>();
 
   constructor(parts: SupervisorParts) {
     this.#parts = parts;
@@ -102,6 +108,7 @@ export class Supervisor {
     await Promise.all(always.map((definition) => services.run(definition)));
     await this.#adoptFronts(found.filter(({ mark }) => mark.name.startsWith("front/")));
     await this.#endStrangers(found);
+    this.#parts.watch.start();
     this.wake();
     await pollUntil({ ms: limits.readyMs, everyMs: 10, what: "Starting" }, () => (this.#allReady() ? true : undefined));
   }
@@ -117,15 +124,30 @@ export class Supervisor {
     const { workerId } = startable.version;
     this.#onTrial.push(workerId);
     try {
-      await this.#ensureWorkerFolder(workerId);
-      const [outcome] = await Promise.all([
-        this.#parts.fronts.trial(startable, signal),
-        this.#untilSocketsOpen(workerId),
-      ]);
+      const { workerSockets, fronts } = this.#parts;
+      await workerSockets.ensure(workerId);
+      const [outcome] = await Promise.all([fronts.trial(startable, signal), workerSockets.untilOpen(workerId)]);
       return outcome;
     } finally {
       this.#onTrial.splice(this.#onTrial.indexOf(workerId), 1);
     }
+  }
+
+  /** A request waits for a version that sleeps. */
+  wakeVersion(versionId: string): void {
+    if (this.#parts.fronts.wake(versionId)) this.wake();
+  }
+
+  /** A request waits for a host that no table names: true when it previews a version, which the next table has then. */
+  wakePreview(host: string): boolean {
+    const preview = this.#parts.previewOf(host);
+    if (!preview) return false;
+    const [first] = this.#previewHosts;
+    if (this.#previewHosts.size >= limits.previews && first !== undefined) this.#previewHosts.delete(first);
+    this.#previewHosts.add(host);
+    this.#parts.fronts.wake(preview.version.id);
+    this.wake();
+    return true;
   }
 
   /** Resolves when the ingress serves what the database said when this was called. */
@@ -154,7 +176,7 @@ export class Supervisor {
     const table = this.#acknowledged?.table;
     return {
       services: this.#parts.services.status(),
-      fronts: this.#parts.fronts.status(),
+      ...this.#parts.fronts.status(),
       hosts: Object.keys(table?.hosts ?? {}),
       generation: table?.generation ?? 0,
       liveSinceMs: Object.fromEntries(this.#liveSinceMs),
@@ -165,9 +187,10 @@ export class Supervisor {
   async stop(): Promise<void> {
     this.#stopping = true;
     await this.#loop;
-    const { services, fronts, ingresses, drainMs } = this.#parts;
+    const { services, fronts, ingresses, watch, drainMs } = this.#parts;
     await ingresses.stop(drainMs);
     await fronts.stop();
+    watch.stop();
     // Whoever others write to ends last.
     const first = services.names().filter((name) => name !== "state");
     await Promise.all(first.map((name) => services.stop(name)));
@@ -193,36 +216,52 @@ export class Supervisor {
 
   /** One look: start what is missing, tell the ingress, let go of what nobody is sent to any more. */
   async #pass(): Promise<void> {
-    const { services, fronts } = this.#parts;
+    const { services, fronts, workerSockets } = this.#parts;
     const desired = this.#parts.readDesired();
     if (!desired) return;
     for (const host of desired.d1Hosts) await services.run(this.#parts.d1Host(host));
     if (desired.workers.length > 0) await services.run(this.#parts.egress);
-    for (const { worker } of desired.workers) await this.#ensureWorkerFolder(worker.id);
-    fronts.setDesired(startablesOf(desired));
+    for (const { worker } of desired.workers) await workerSockets.ensure(worker.id);
+    const previews = this.#previews();
+    for (const { worker } of previews) await workerSockets.ensure(worker.id);
+    fronts.setDesired(wantedOf(desired));
+    fronts.addPreviews(previews.map((preview) => wantedVersion(preview.version, desired)));
     const table = buildTable({
       ...this.#parts,
       generation: ++this.#generation,
       desired: desired.workers,
       accountLabels: desired.accountLabels,
       zones: desired.zones,
-      previews: [],
+      previews,
       targetOf: (versionId) => fronts.targetOf(versionId),
       previous: this.#acknowledged?.table,
     });
     if (!(await this.#acknowledge(table))) return;
-    fronts.releaseExcept(new Set(Object.keys(table.targets)));
-    await this.#removeWorkerFolders(desired);
+    const targets = Object.entries(table.targets);
+    fronts.release(new Set(targets.map(([id]) => id)), new Set(targets.flatMap(([, { sockets }]) => sockets)));
+    const workers = desired.workers.map(({ worker }) => worker.id);
+    await workerSockets.removeExcept(new Set([...workers, ...fronts.workerIds(), ...this.#onTrial]));
     this.#settledOnce = desired.workers.every(({ versions }) =>
       versions.every(({ version }) => fronts.isSettled(version.id)),
     );
   }
 
+  /** What the hosts in use preview now. One whose version has gone to sleep is forgotten until it is asked for again. */
+  #previews(): Preview[] {
+    return [...this.#previewHosts].flatMap((host) => {
+      const preview = this.#parts.previewOf(host);
+      if (preview && !this.#parts.fronts.isAsleep(preview.version.id)) return [preview];
+      this.#previewHosts.delete(host);
+      return [];
+    });
+  }
+
   /** Whether the ingress serves `table` now. An ingress that was started anew is told again. */
   async #acknowledge(table: RoutingTable): Promise<boolean> {
+    const { ingresses } = this.#parts;
     const current = this.#acknowledged?.table;
-    if (current && sameTable(current, table)) return await this.#parts.ingresses.putTable(this.#id, current);
-    if (!(await this.#parts.ingresses.putTable(this.#id, table))) return false;
+    if (current && sameTable(current, table)) return await ingresses.putTable(this.#id, current);
+    if (!(await ingresses.putTable(this.#id, table))) return false;
     this.#acknowledged = { table };
     for (const versionId of this.#liveSinceMs.keys())
       if (!table.targets[versionId]) this.#liveSinceMs.delete(versionId);
@@ -242,13 +281,14 @@ export class Supervisor {
 
   async #adoptFronts(found: readonly FoundChild[]): Promise<void> {
     const desired = found.length > 0 ? this.#parts.readDesired() : undefined;
-    const startables = new Map(
-      desired ? startablesOf(desired).map((startable) => [startable.version.versionId, startable]) : [],
-    );
+    const wanted = new Map(desired ? wantedOf(desired).map((one) => [one.versionId, one]) : []);
     await Promise.all(
       found.map(async ({ mark, facts }) => {
         const child = adoptChild(mark, facts);
-        if (!(await this.#parts.fronts.adopt(mark, facts, child, startables))) await stopChild(child, limits.evictMs);
+        const became = await this.#parts.fronts.adopt(mark, facts, child, (versionId) =>
+          wanted.get(versionId)?.startable(),
+        );
+        if (became === "unknown") await stopChild(child, limits.evictMs);
       }),
     );
   }
@@ -260,45 +300,21 @@ export class Supervisor {
     const strangers = found.filter(({ mark }) => !mark.name.startsWith("front/") && !wanted.has(mark.name));
     await Promise.all(strangers.map(({ mark, facts }) => stopChild(adoptChild(mark, facts), limits.evictMs)));
   }
-
-  /** A Worker's own sockets: links to the processes that serve everybody; the others appear when their owners see the folder. */
-  async #ensureWorkerFolder(workerId: string): Promise<void> {
-    const { runtime, d1HostCount } = this.#parts;
-    const worker = runtime.worker(workerId);
-    await mkdir(worker.root, { recursive: true, mode: 0o700 });
-    await linkTo(runtime.egress, worker.egress);
-    for (let host = 0; host < d1HostCount; host++) await linkTo(runtime.d1Host(host), worker.d1Host(host));
-  }
-
-  async #untilSocketsOpen(workerId: string): Promise<void> {
-    // The ingress opens its own when the table names the Worker, which is before any request.
-    const names = ["state.sock", "log.sock"];
-    const folder = this.#parts.runtime.worker(workerId).root;
-    await pollUntil({ ms: limits.socketsMs, everyMs: 5, what: "opening a Worker's sockets" }, async () => {
-      const present = new Set(await readdir(folder));
-      return names.every((name) => present.has(name)) ? true : undefined;
-    }).catch((error: unknown) =>
-      log.warn("a Worker starts before all its sockets are open", { workerId, error: messageOf(error) }),
-    );
-  }
-
-  async #removeWorkerFolders({ workers }: Desired): Promise<void> {
-    const { runtime, fronts } = this.#parts;
-    const used = new Set([...workers.map(({ worker }) => worker.id), ...fronts.workerIds(), ...this.#onTrial]);
-    for (const workerId of await readdir(runtime.workers)) {
-      if (!used.has(workerId)) await rm(join(runtime.workers, workerId), { recursive: true, force: true });
-    }
-  }
 }
 
-function startablesOf(desired: Desired): Startable[] {
-  return desired.workers.flatMap(({ versions }) =>
-    versions.map(({ version }) => ({ version: version.runnable, secrets: desired.secretsOf(version.id) })),
-  );
+function wantedOf(desired: Desired): Wanted[] {
+  return desired.workers.flatMap(({ versions }) => versions.map(({ version }) => wantedVersion(version, desired)));
 }
 
-async function linkTo(target: string, path: string): Promise<void> {
-  await symlink(target, path).catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== "EEXIST") throw error;
-  });
+function wantedVersion(version: Version, { secretsOf }: Desired): Wanted {
+  return {
+    versionId: version.id,
+    startable: () => ({ version: version.runnable, secrets: secretsOf(version.id), cpuMs: cpuMsOf(version) }),
+  };
+}
+
+/** `limits.cpu_ms` of the upload. */
+function cpuMsOf({ extra }: Version): number | undefined {
+  const { cpu_ms: cpuMs } = (extra.limits ?? {}) as { cpu_ms?: unknown };
+  return typeof cpuMs === "number" && cpuMs > 0 ? cpuMs : undefined;
 }

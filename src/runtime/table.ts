@@ -2,7 +2,7 @@ import type { DesiredWorker } from "#products/workers/desired.ts";
 import type { AppHosts, Preview } from "#products/workers/previews.ts";
 import type { Version, Worker } from "#products/workers/schema.ts";
 import type { DesiredZones } from "#products/zones/desired.ts";
-import type { FrontTarget } from "#runtime/fronts.ts";
+import type { FrontTarget } from "#runtime/version-fronts.ts";
 import type { Route, RoutingTable, Target } from "#runtime/routes.ts";
 
 export type TableInput = AppHosts & {
@@ -32,7 +32,7 @@ export function buildTable(input: TableInput): RoutingTable {
     };
     const targets = versions.map(({ version }) => targetFor(worker, version, input));
     const before = previousOf(input.previous, service);
-    const ready = targets.every(({ sockets }) => sockets.length > 0);
+    const ready = targets.every(({ sockets, asleep }) => sockets.length > 0 || asleep);
     const serving =
       !ready &&
       before !== undefined &&
