@@ -270,7 +270,7 @@ test("the probe counts what is under way, and sends what is waiting", async () =
   await pollUntil({ ms: 5000, everyMs: 5, what: "the background work" }, async () =>
     (await worker.probe()).waitUntil === 0 ? true : undefined,
   );
-  expect(await worker.probe("/flush")).toEqual({ inFlight: 0, waitUntil: 0, unsent: 0 });
+  expect(await worker.probe("/flush")).toMatchObject({ inFlight: 0, waitUntil: 0, unsent: 0 });
   expect(await worker.messages((messages) => messages.length >= 3)).toHaveLength(3);
 });
 

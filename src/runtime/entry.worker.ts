@@ -4,6 +4,7 @@ import internalEnv from "cloudflare-internal:env";
 import internalWorkers from "cloudflare-internal:workers";
 import asyncHooks from "node-internal:async_hooks";
 import { logBatchPath, logLevels, logLimits, type LogReply } from "#products/logs/schema.ts";
+import { exportedHandlers, type ExportedHandlers } from "#runtime/entry/exported-handlers.ts";
 import { Recorder } from "#runtime/entry/invocation.ts";
 import { patchTimers, patchWebSocket } from "#runtime/entry/patches.ts";
 import { Runner } from "#runtime/entry/runner.ts";
@@ -64,6 +65,7 @@ countWaitUntil(internalWorkers);
 
 /** What stands in the place of one of the user's exports; anything that is no entry point is passed through. */
 export function wrapExport(value: unknown, name: string): unknown {
+  exported.set(name, value);
   if (typeof value === "function" && isClass(value)) {
     const once = value === internalWorkers.WorkerEntrypoint || internalWorkers.WorkerEntrypoint.isPrototypeOf(value);
     return wrapClass(value, name, runner, { once, before });
@@ -71,13 +73,18 @@ export function wrapExport(value: unknown, name: string): unknown {
   return typeof value === "object" && value !== null ? wrapObject(value, name, runner, before) : value;
 }
 
+const exported = new Map<string, unknown>();
+/** Looked at once: a getter of the user's may stand behind each. */
+let handlers: ExportedHandlers | undefined;
+
 /** Answers the supervisor: what is still under way, and `/flush` after sending what is waiting. Exported as `__solum`. */
 export const probe = {
   async fetch(request: Request, env: unknown, ctx: unknown): Promise<Response> {
     before(env, ctx);
     if (new URL(request.url).pathname === "/flush") await recorder.outbox.flush();
     const { inFlight, openWork, outbox } = recorder;
-    return Response.json({ inFlight, waitUntil: openWork, unsent: outbox.waiting });
+    handlers ??= exportedHandlers(exported);
+    return Response.json({ inFlight, waitUntil: openWork, unsent: outbox.waiting, ...handlers });
   },
 };
 

@@ -104,7 +104,8 @@ export function environmentJson(worker: Worker, { runnable, extra }: Version) {
     ...environment,
     script: {
       ...environment.script,
-      ...scriptSettingsJson(worker),
+      // wrangler writes these into a configuration, where null is a mistake.
+      ...Object.fromEntries(Object.entries(worker.settings).filter(([, value]) => value !== null)),
       compatibility_date: runnable.compatibilityDate,
       compatibility_flags: runnable.compatibilityFlags,
       usage_model: extra.usageModel,

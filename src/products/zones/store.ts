@@ -47,7 +47,8 @@ export function zoneStore(db: Database, platform: PlatformHosts): ZoneStore {
 
   const routeColumns = `SELECT zone_routes.id, zone_id, zones.name AS zone_name, pattern, workers.name AS script
     FROM zone_routes JOIN zones ON zones.id = zone_routes.zone_id LEFT JOIN workers ON workers.id = zone_routes.worker_id`;
-  const domainColumns = `SELECT custom_domains.id, zone_id, zones.name AS zone_name, hostname, enabled, previews_enabled,
+  const domainColumns = `SELECT custom_domains.id, zone_id, zones.name AS zone_name, hostname, enabled,
+    custom_domains.previews_enabled,
     workers.name AS script FROM custom_domains JOIN zones ON zones.id = custom_domains.zone_id
     JOIN workers ON workers.id = custom_domains.worker_id`;
 
