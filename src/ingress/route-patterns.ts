@@ -23,8 +23,11 @@ export class RoutePatterns<R> {
       .toSorted((a, b) => specificity(b) - specificity(a) || lengthOf(b) - lengthOf(a));
   }
 
-  /** The route of the most specific pattern that matches. `passOver`: routes that do not count. */
-  find(asked: Asked, passOver?: (route: R) => boolean): Found<R> {
+  /**
+   * The route of the most specific pattern that matches. `isOwn`: whoever asks is the route's own Worker, and wants what is
+   * behind it (workers/configuration/routing/routes: "routes cannot be the target of a same-zone fetch()").
+   */
+  find(asked: Asked, isOwn?: (route: R) => boolean): Found<R> {
     if (this.#all.length === 0) return undefined;
     const candidates = this.#forHost(asked.host);
     if (candidates.length === 0) return undefined;
@@ -32,7 +35,7 @@ export class RoutePatterns<R> {
     for (const { path, scheme, prepared } of candidates) {
       if (scheme !== undefined && scheme !== asked.scheme) continue;
       if (!matchesPath(path, target)) continue;
-      if (prepared === null || !passOver?.(prepared)) return prepared;
+      return prepared !== null && isOwn?.(prepared) ? undefined : prepared;
     }
     return undefined;
   }

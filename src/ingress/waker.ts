@@ -3,9 +3,11 @@ import type { IngressLimits } from "#ingress/limits.ts";
 
 const log = createLogger("ingress.waker");
 
+type What = { target: string } | { host: string };
+
 /** How the supervisor is asked. */
-export interface Wire {
-  wake(what: { target: string } | { host: string }): Promise<{ known?: boolean }>;
+interface Wire {
+  wake(what: What): Promise<{ known?: boolean }>;
 }
 
 type Question = {
@@ -87,28 +89,26 @@ export class Waker {
   }
 
   /** Undefined when there is nobody to ask, or too much is asked already. */
-  #ask(what: { target: string } | { host: string }, generation: number): Question | undefined {
+  #ask(what: What, generation: number): Question | undefined {
     if (!this.#wire || this.#asking >= this.#limits.wakeQuestions) return undefined;
     const question: Question = { askedMs: performance.now(), generation, answer: "asked" };
-    this.#asking++;
-    void this.#wire
-      .wake(what)
-      .then(
-        ({ known }) => {
-          this.#lost = false;
-          question.answer = "host" in what && known !== true ? "no" : "yes";
-        },
-        (error: unknown) => {
-          if (!this.#lost) log.warn("the supervisor cannot be asked to wake a Worker", { ...what, error });
-          this.#lost = true;
-          question.answer = "lost";
-        },
-      )
-      .finally(() => {
-        this.#asking--;
-        if (question.answer !== "yes") this.#answered();
-      });
+    void this.#settle(question, this.#wire, what);
     return question;
+  }
+
+  async #settle(question: Question, wire: Wire, what: What): Promise<void> {
+    this.#asking++;
+    try {
+      const { known } = await wire.wake(what);
+      this.#lost = false;
+      question.answer = "host" in what && known !== true ? "no" : "yes";
+    } catch (error) {
+      if (!this.#lost) log.warn("the supervisor cannot be asked to wake a Worker", { ...what, error });
+      this.#lost = true;
+      question.answer = "lost";
+    }
+    this.#asking--;
+    if (question.answer !== "yes") this.#answered();
   }
 
   #boundHosts(): void {
