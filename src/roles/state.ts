@@ -5,6 +5,7 @@ import { processVariable } from "#environment.ts";
 import { storeHandler } from "#http/store-rpc.ts";
 import { createWireServer } from "#http/wire/server.ts";
 import { isKvRequest, kvBindingHandler } from "#products/kv/binding.ts";
+import { EdgeCache } from "#products/kv/edge-cache.ts";
 import { kvMethods } from "#products/kv/remote.ts";
 import { openKvStore } from "#products/kv/sqlite-store.ts";
 import { r2BindingHandler } from "#products/r2/binding.ts";
@@ -23,9 +24,10 @@ export async function runState(runtimeFolder: string): Promise<void> {
     openR2Store({ db: data.r2Db, blobs: data.r2Blobs }),
   ]);
 
+  const edges = new EdgeCache(kv);
   const workers = await serveEachWorker(runtime.workers, async (workerId, folder) => {
     const reader = capabilityReader(capabilityKey, workerId);
-    const kvHandler = kvBindingHandler({ store: kv, reader });
+    const kvHandler = kvBindingHandler({ store: kv, location: edges.location(workerId), reader });
     const r2Handler = r2BindingHandler({ store: r2, reader });
     const server = createWireServer((request) => (isKvRequest(request) ? kvHandler(request) : r2Handler(request)));
     await server.listen(join(folder, "state.sock"));

@@ -10,6 +10,7 @@ import { configText, embed } from "#core/capnp-text.ts";
 import { pollUntil } from "#core/deadline.ts";
 import { createWireServer } from "#http/wire/server.ts";
 import { kvBindingHandler, kvPiece } from "#products/kv/binding.ts";
+import { EdgeCache } from "#products/kv/edge-cache.ts";
 import { openKvStore } from "#products/kv/sqlite-store.ts";
 
 const root = join(import.meta.dirname, "..", "..");
@@ -31,7 +32,13 @@ export async function startKvWorker(script: string) {
   const workerId = "w1";
   const store = await openKvStore({ file: join(folder, "kv.db"), values: join(folder, "kv") });
   const namespace = await store.createNamespace("acme", "main");
-  const server = createWireServer(kvBindingHandler({ store, reader: capabilityReader(capabilityKey, workerId) }));
+  const server = createWireServer(
+    kvBindingHandler({
+      store,
+      location: new EdgeCache(store).location(workerId),
+      reader: capabilityReader(capabilityKey, workerId),
+    }),
+  );
   const socket = join(folder, "state.sock");
   await server.listen(socket);
 

@@ -8,6 +8,7 @@ import { capabilityReader, signCapability } from "#core/capability.ts";
 import { newHexId } from "#core/ids.ts";
 import { createWireServer, type WireRequest, type WireServer } from "#http/wire/server.ts";
 import { isKvRequest, kvBindingHandler } from "#products/kv/binding.ts";
+import { EdgeCache } from "#products/kv/edge-cache.ts";
 import { openKvStore } from "#products/kv/sqlite-store.ts";
 import type { KvStore } from "#products/kv/store.ts";
 import { kvCases, startKvWorker, type KvCases } from "../../../test/support/kv-worker.ts";
@@ -39,7 +40,9 @@ describe("the handler", () => {
     folder = mkdtempSync(join(tmpdir(), "solum-kv-"));
     path = join(folder, "s");
     store = await openKvStore({ file: join(folder, "kv.db"), values: join(folder, "kv") });
-    server = createWireServer(kvBindingHandler({ store, reader: capabilityReader(key, "w1") }));
+    server = createWireServer(
+      kvBindingHandler({ store, location: new EdgeCache(store).location("w1"), reader: capabilityReader(key, "w1") }),
+    );
     await server.listen(path);
   });
   beforeEach(async () => {
@@ -77,6 +80,20 @@ describe("the handler", () => {
       { "x-bind": capability().replace(namespaceId, "0".repeat(32)) },
     ];
     for (const headers of refused) expect(await get(headers)).toBe("HTTP/1.1 403 Forbidden");
+  });
+
+  test("reads an edge namespace as its location has it cached", async () => {
+    const { id } = await store.createNamespace("acme", newHexId());
+    await store.setConsistency("acme", id, "edge");
+    const bound = { "x-bind": capability({ resource: id }) };
+    const get = async () => ask("GET /k?urlencoded=true", bound);
+    expect(await get()).toBe("HTTP/1.1 404 Not Found");
+    await store.put({ boundNamespaceId: id }, "k", { body: Buffer.from("by the API") });
+    expect(await get()).toBe("HTTP/1.1 404 Not Found");
+    expect(await ask("PUT /k?urlencoded=true", { ...bound, "content-length": "1" }, "v")).toBe("HTTP/1.1 200 OK");
+    expect(await get()).toBe("HTTP/1.1 200 OK");
+    expect(await ask("DELETE /k?urlencoded=true", bound)).toBe("HTTP/1.1 200 OK");
+    expect(await get()).toBe("HTTP/1.1 404 Not Found");
   });
 
   test("takes the namespace from nothing else", async () => {

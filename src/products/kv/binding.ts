@@ -3,7 +3,8 @@ import { signCapability } from "#core/capability.ts";
 import { ApiError } from "#core/errors.ts";
 import type { WireHandler, WireRequest, WireResponse } from "#http/wire/server.ts";
 import { bulkGetAnswer } from "#products/kv/bulk-get.ts";
-import { checkCacheTtl } from "#products/kv/checks.ts";
+import { readCacheTtl } from "#products/kv/checks.ts";
+import type { EdgeLocation, EdgeRead } from "#products/kv/edge-cache.ts";
 import { isNamespaceNotFound, isValueTooLong, kvErrors } from "#products/kv/errors.ts";
 import { bulkGetBody } from "#products/kv/schema.ts";
 import type { KvSpace, KvStore } from "#products/kv/store.ts";
@@ -47,16 +48,19 @@ export function isKvRequest(request: WireRequest): boolean {
  */
 export function kvBindingHandler({
   store,
+  location,
   reader,
 }: {
   store: KvStore;
+  /** Where the Worker runs, for namespaces with `edge` consistency. */
+  location: EdgeLocation;
   reader: (token: string | undefined, kind: string) => string | undefined;
 }): WireHandler {
   return async (request) => {
     const boundNamespaceId = reader(request.header(bindHeader), kind);
     if (boundNamespaceId === undefined) return { status: 403, reason: "Forbidden" };
     try {
-      return await answer(store, { boundNamespaceId }, request);
+      return await answer({ store, location, space: { boundNamespaceId } }, request);
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       // A get takes 404 for "no such key": a namespace that was deleted under its Worker must not look like an empty one.
@@ -65,21 +69,28 @@ export function kvBindingHandler({
   };
 }
 
-async function answer(store: KvStore, space: KvSpace, request: WireRequest): Promise<WireResponse> {
+/** The namespace of a request, as the Worker at `location` sees it. */
+type Bound = { store: KvStore; location: EdgeLocation; space: KvSpace };
+
+async function answer(bound: Bound, request: WireRequest): Promise<WireResponse> {
+  const { store, location, space } = bound;
   const { method, target } = request;
   const end = target.indexOf("?");
   const path = end < 0 ? target : target.slice(0, end);
   const query = end < 0 ? "" : target.slice(end + 1);
   switch (method) {
     case "GET":
-      return path === "/" ? list(store, space, query) : get(store, space, keyOf(path), query);
+      return path === "/" ? list(store, space, query) : get(bound, keyOf(path), query);
     case "PUT":
-      return put(store, space, keyOf(path), { request, query });
-    case "DELETE":
-      await store.delete(space, keyOf(path));
+      return put(bound, keyOf(path), { request, query });
+    case "DELETE": {
+      const key = keyOf(path);
+      await store.delete(space, key);
+      location.wrote(space, key);
       return { status: 200 };
+    }
     case "POST":
-      if (path === "/bulk/get") return bulkGet(store, space, request);
+      if (path === "/bulk/get") return bulkGet(bound, request);
   }
   return { status: 405, reason: "Method Not Allowed" };
 }
@@ -92,18 +103,24 @@ function keyOf(path: string): string {
   }
 }
 
-async function get(store: KvStore, space: KvSpace, key: string, query: string): Promise<WireResponse> {
-  if (query.includes("cache_ttl=")) checkCacheTtl(new URLSearchParams(query).get("cache_ttl") ?? "");
-  const value = await store.get(space, key);
-  if (!value) return { status: 404, reason: "Not Found" };
+async function get({ store, location, space }: Bound, key: string, query: string): Promise<WireResponse> {
+  const ttlSeconds = query.includes("cache_ttl=")
+    ? readCacheTtl(new URLSearchParams(query).get("cache_ttl") ?? "")
+    : undefined;
+  if ((await store.consistency(space)) === "strong") return valueAnswer(await store.get(space, key), {});
+  const { value, cached } = await location.get(space, key, ttlSeconds);
+  return valueAnswer(value, { "CF-Cache-Status": cached ? "HIT" : "MISS" });
+}
+
+function valueAnswer(value: EdgeRead["value"], headers: Record<string, string>): WireResponse {
+  if (!value) return { status: 404, reason: "Not Found", headers };
   const { body, sizeBytes, metadata } = value;
-  const headers: Record<string, string> = metadata === undefined ? {} : { "CF-KV-Metadata": metadata };
+  if (metadata !== undefined) headers["CF-KV-Metadata"] = metadata;
   return { status: 200, headers, body, length: sizeBytes };
 }
 
 async function put(
-  store: KvStore,
-  space: KvSpace,
+  { store, location, space }: Bound,
   key: string,
   { request, query }: { request: WireRequest; query: string },
 ): Promise<WireResponse> {
@@ -122,6 +139,7 @@ async function put(
     const total = await counted.readToEnd();
     throw isValueTooLong(error) ? kvErrors.valueTooLong(sizeBytes ?? total) : error;
   }
+  location.wrote(space, key);
   return { status: 200 };
 }
 
@@ -164,10 +182,14 @@ async function list(store: KvStore, space: KvSpace, query: string): Promise<Wire
   return { status: 200, headers: { "Content-Type": "application/json" }, body: JSON.stringify(page) };
 }
 
-async function bulkGet(store: KvStore, space: KvSpace, request: WireRequest): Promise<WireResponse> {
+async function bulkGet({ store, location, space }: Bound, request: WireRequest): Promise<WireResponse> {
   const body = bulkGetBody.safeParse(parseJson(await request.bytes(bulkGetRequestBytes)));
   if (!body.success) throw kvErrors.bodyInvalid();
-  const text = await bulkGetAnswer(store, space, body.data);
+  const strong = (await store.consistency(space)) === "strong";
+  const text = await bulkGetAnswer(
+    (keys, ttlSeconds) => (strong ? store.getMany(space, keys) : location.getMany(space, keys, ttlSeconds)),
+    body.data,
+  );
   return { status: 200, headers: { "Content-Type": "application/json" }, body: text };
 }
 

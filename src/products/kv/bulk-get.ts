@@ -1,30 +1,30 @@
 import { isUtf8 } from "node:buffer";
 import { setImmediate } from "node:timers/promises";
-import { checkCacheTtl } from "#products/kv/checks.ts";
+import { readCacheTtl } from "#products/kv/checks.ts";
 import { kvErrors } from "#products/kv/errors.ts";
 import { limits, type BulkGetBody } from "#products/kv/schema.ts";
-import type { KvInfo, KvSpace, KvStore } from "#products/kv/store.ts";
+import type { KvInfo, KvStore } from "#products/kv/store.ts";
 
 /**
  * The JSON object that answers a bulk get: key → value or null, with metadata `{value, metadata}`. Built as text: values that
  * are JSON already stand in it as they are, and no key is special (`__proto__`). `withExpiration` is the API's addition.
+ * `read` gives the values.
  */
 export async function bulkGetAnswer(
-  store: KvStore,
-  space: KvSpace,
+  read: (keys: readonly string[], cacheTtl: number | undefined) => ReturnType<KvStore["getMany"]>,
   { keys, type, withMetadata, cacheTtl }: BulkGetBody,
   { withExpiration = false } = {},
 ): Promise<string> {
   const as = type ?? "text";
   if (as !== "text" && as !== "json") throw kvErrors.bulkGetType(as);
-  if (cacheTtl !== undefined && cacheTtl !== null) checkCacheTtl(cacheTtl);
+  const ttlSeconds = cacheTtl === undefined || cacheTtl === null ? undefined : readCacheTtl(cacheTtl);
   const textOfValue = ({ body, metadata = "null", expiration }: KvInfo & { body: Uint8Array }) => {
     const text = as === "json" ? jsonOf(body) : JSON.stringify(textOf(body));
     if (withMetadata !== true) return text;
     const ends = withExpiration && expiration !== undefined ? `,"expiration":${expiration}` : "";
     return `{"value":${text},"metadata":${metadata}${ends}}`;
   };
-  const values = await store.getMany(space, keys);
+  const values = await read(keys, ttlSeconds);
   const members: string[] = [];
   let sinceRest = 0;
   for (const [n, value] of values.entries()) {

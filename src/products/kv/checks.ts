@@ -54,8 +54,9 @@ export function expiresAt({ expiration, expirationTtl }: GivenExpiry, now: numbe
   return at;
 }
 
-/** A cacheTtl changes nothing here, where every read is current, but a wrong one is refused. */
-export function checkCacheTtl(given: string | number): void {
+/** The cacheTtl of a read. It matters to `edge` namespaces only, but a wrong one is refused everywhere. */
+export function readCacheTtl(given: string | number): number {
   const seconds = Number.parseInt(String(given), 10);
   if (!(seconds >= limits.cacheTtlSecondsMin)) throw kvErrors.cacheTtlTooShort(given);
+  return seconds;
 }

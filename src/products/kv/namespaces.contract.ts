@@ -19,6 +19,14 @@ export function namespacesContract(kv: KvSuite): void {
       expect(total).toBe(2);
     });
 
+    test("are strong until they are set to edge, and can be set back", async () => {
+      expect(await kv.store.consistency(kv.space)).toBe("strong");
+      await kv.store.setConsistency(kv.account, kv.space.namespaceId, "edge");
+      expect(await kv.store.consistency(kv.space)).toBe("edge");
+      await kv.store.setConsistency(kv.account, kv.space.namespaceId, "strong");
+      expect(await kv.store.consistency({ boundNamespaceId: kv.space.namespaceId })).toBe("strong");
+    });
+
     test("are listed in pages, either way, and a page past the end is empty", async () => {
       for (const title of ["d", "b", "c"]) await kv.store.createNamespace(kv.account, title);
       const page = async (query: object) =>
@@ -61,6 +69,8 @@ export function namespacesContract(kv: KvSuite): void {
         () => kv.store.getNamespace(at.accountId, at.namespaceId),
         () => kv.store.renameNamespace(at.accountId, at.namespaceId, "mine"),
         () => kv.store.deleteNamespace(at.accountId, at.namespaceId),
+        () => kv.store.consistency(at),
+        () => kv.store.setConsistency(at.accountId, at.namespaceId, "edge"),
         () => kv.store.get(at, "k"),
         () => kv.store.getInfo(at, "k"),
         () => kv.store.getMany(at, ["k"]),

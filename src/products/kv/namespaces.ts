@@ -1,26 +1,45 @@
 import { newHexId } from "#core/ids.ts";
 import type { Database } from "#db/database.ts";
 import { kvErrors } from "#products/kv/errors.ts";
-import { limits, type KvNamespace } from "#products/kv/schema.ts";
+import { limits, type KvConsistency, type KvNamespace } from "#products/kv/schema.ts";
 import type { KvSpace, KvStore } from "#products/kv/store.ts";
 import * as writes from "#products/kv/writes.ts";
 
 type NamespaceMethods = Pick<
   KvStore,
-  "createNamespace" | "getNamespace" | "listNamespaces" | "renameNamespace" | "deleteNamespace"
+  | "createNamespace"
+  | "getNamespace"
+  | "listNamespaces"
+  | "renameNamespace"
+  | "deleteNamespace"
+  | "consistency"
+  | "setConsistency"
 >;
+
+type Place = { num: number; accountId: string; consistency: KvConsistency };
 
 /** The namespaces of a database, and `locate`: the number under which the keys of one stand. */
 export function namespacesOf(db: Database): { methods: NamespaceMethods; locate: (space: KvSpace) => number } {
   /** Only this process writes the database, so what is remembered is wrong only after a deletion here. */
-  const known = new Map<string, { num: number; accountId: string }>();
-  const byId = db.prepare("SELECT num, account_id FROM kv_namespaces WHERE id = ?");
+  const known = new Map<string, Place>();
+  const byId = db.prepare("SELECT num, account_id, consistency FROM kv_namespaces WHERE id = ?");
   const find = (id: string) => {
     const row = byId.get(id);
     if (!row) return undefined;
     if (known.size >= limits.namespacesKnown) known.clear();
-    const place = { num: Number(row["num"]), accountId: String(row["account_id"]) };
+    const place: Place = {
+      num: Number(row["num"]),
+      accountId: String(row["account_id"]),
+      consistency: row["consistency"] === "edge" ? "edge" : "strong",
+    };
     known.set(id, place);
+    return place;
+  };
+
+  const placeOf = (space: KvSpace) => {
+    const id = "boundNamespaceId" in space ? space.boundNamespaceId : space.namespaceId;
+    const place = known.get(id) ?? find(id);
+    if (!place || ("accountId" in space && space.accountId !== place.accountId)) throw kvErrors.namespaceNotFound();
     return place;
   };
 
@@ -59,17 +78,14 @@ export function namespacesOf(db: Database): { methods: NamespaceMethods; locate:
       await db.write(writes.deleteNamespace, { accountId, id });
       known.delete(id);
     },
-  };
-
-  return {
-    methods,
-    locate(space) {
-      const id = "boundNamespaceId" in space ? space.boundNamespaceId : space.namespaceId;
-      const place = known.get(id) ?? find(id);
-      if (!place || ("accountId" in space && space.accountId !== place.accountId)) throw kvErrors.namespaceNotFound();
-      return place.num;
+    consistency: async (space) => placeOf(space).consistency,
+    async setConsistency(accountId, id, consistency) {
+      await db.write(writes.setConsistency, { accountId, id, consistency });
+      known.delete(id);
     },
   };
+
+  return { methods, locate: (space) => placeOf(space).num };
 }
 
 function checkTitle(title: string): void {

@@ -21,6 +21,10 @@ export function remoteKvStore(client: StoreClient): KvStore {
     async deleteNamespace(...args) {
       await ask("deleteNamespace", ...args);
     },
+    consistency: (...args) => ask("consistency", ...args),
+    async setConsistency(...args) {
+      await ask("setConsistency", ...args);
+    },
     async get(...args) {
       const { value, body } = await client.call(storeName, "get", args);
       if (value !== null) return { ...(value as KvInfo), body };
@@ -81,6 +85,8 @@ export function kvMethods(store: KvStore): StoreMethods {
     listNamespaces: passing("listNamespaces"),
     renameNamespace: passing("renameNamespace"),
     deleteNamespace: passing("deleteNamespace"),
+    consistency: passing("consistency"),
+    setConsistency: passing("setConsistency"),
     getInfo: passing("getInfo"),
     delete: passing("delete"),
     deleteMany: passing("deleteMany"),

@@ -49,6 +49,21 @@ const put = async (key: string, value: Body, query = "") =>
   send("PUT", `${namespace}/values/${encodeURIComponent(key)}${query}`, value);
 const get = async (key: string) => send("GET", `${namespace}/values/${encodeURIComponent(key)}`);
 
+describe("settings of a namespace", () => {
+  test("hold its consistency", async () => {
+    expect((await json("GET", `${namespace}/settings`)).result).toEqual({ consistency: "strong" });
+    expect(await json("PUT", `${namespace}/settings`, { consistency: "edge" })).toMatchObject({
+      success: true,
+      result: { consistency: "edge" },
+    });
+    expect((await json("GET", `${namespace}/settings`)).result).toEqual({ consistency: "edge" });
+    expect(await json("PUT", `${namespace}/settings`, { consistency: "loose" })).toMatchObject({ status: 400 });
+    expect(await json("PUT", `/namespaces/${newHexId()}/settings`, { consistency: "edge" })).toEqual(
+      refusal(404, 10013, "put settings: 'namespace not found'"),
+    );
+  });
+});
+
 describe("namespaces", () => {
   test("are made, read, renamed, listed and deleted", async () => {
     const { result } = await json("POST", "/namespaces", { title: "second" });

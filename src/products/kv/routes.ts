@@ -19,6 +19,7 @@ import {
   bulkWriteBody,
   limits,
   namespaceBody,
+  settingsBody,
   type KvKey,
   type KvNamespace,
 } from "#products/kv/schema.ts";
@@ -57,6 +58,16 @@ function namespaceRoutes(app: Api, kv: KvStore): void {
     const { accountId, namespaceId } = spaceOf(c);
     const { title = "" } = await readJson(c, namespaceBody);
     return ok(c, namespaceJson(await kv.renameNamespace(accountId, namespaceId, title)));
+  });
+  // Ours: what Cloudflare has no choice of.
+  app.get("/namespaces/:namespace_id/settings", async (c) =>
+    ok(c, { consistency: await during("get settings", kv.consistency(spaceOf(c))) }),
+  );
+  app.put("/namespaces/:namespace_id/settings", async (c) => {
+    const { accountId, namespaceId } = spaceOf(c);
+    const settings = await readJson(c, settingsBody);
+    await during("put settings", kv.setConsistency(accountId, namespaceId, settings.consistency));
+    return ok(c, settings);
   });
   app.delete("/namespaces/:namespace_id", async (c) => {
     const { accountId, namespaceId } = spaceOf(c);
@@ -128,7 +139,10 @@ function bulkRoutes(app: Api, kv: KvStore): void {
   app.post("/namespaces/:namespace_id/bulk/delete", bulkDelete);
   app.post("/namespaces/:namespace_id/bulk/get", async (c) => {
     const body = await readJson(c, bulkGetBody);
-    const values = await during("bulk get keys", bulkGetAnswer(kv, spaceOf(c), body, { withExpiration: true }));
+    const values = await during(
+      "bulk get keys",
+      bulkGetAnswer((keys) => kv.getMany(spaceOf(c), keys), body, { withExpiration: true }),
+    );
     const envelope = `{"success":true,"errors":[],"messages":[],"result":{"values":${values}}}`;
     return c.body(envelope, 200, { "content-type": "application/json" });
   });

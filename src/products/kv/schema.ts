@@ -3,6 +3,12 @@ import { z } from "zod";
 /** A namespace as its owner sees it. */
 export type KvNamespace = { id: string; accountId: string; title: string };
 
+/**
+ * How soon reads of bindings see a write. `strong`: at once. `edge`: as Cloudflare documents it, a location goes on reading
+ * what it has cached for up to a minute, so that an application can be tested against it.
+ */
+export type KvConsistency = "strong" | "edge";
+
 /** What a list says of one key. `metadata` is JSON text, `expiration` seconds since 1970. */
 export type KvKey = { name: string; expiration?: number; metadata?: string };
 
@@ -57,12 +63,20 @@ export const limits = {
   fileGraceMs: 2000,
   /** A value that nobody begins to read gives its descriptor back after this time. */
   unreadMs: 5000,
+  /** How long a location reads what it has cached, unless a read asks for another time; kv/concepts/how-kv-works. */
+  cacheTtlSeconds: 60,
+  /** Keys and bytes of values that all locations of edge namespaces have cached. */
+  edgeKeys: 100_000,
+  edgeBytes: 64 * mebibyte,
   /** Namespaces whose place is remembered. */
   namespacesKnown: 10_000,
 } as const;
 
 /** The body that makes or renames a namespace. */
 export const namespaceBody = z.looseObject({ title: z.string().optional() });
+
+/** Ours: the settings of a namespace. */
+export const settingsBody = z.strictObject({ consistency: z.enum(["strong", "edge"]) });
 
 /** https://developers.cloudflare.com/api/resources/kv/subresources/namespaces/methods/bulk_update/ */
 export const bulkWriteBody = z.array(

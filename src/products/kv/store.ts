@@ -1,5 +1,5 @@
 import type { GivenExpiry } from "#products/kv/checks.ts";
-import type { KvKey, KvNamespace } from "#products/kv/schema.ts";
+import type { KvConsistency, KvKey, KvNamespace } from "#products/kv/schema.ts";
 
 /**
  * Which namespace is meant, and on whose word: an account's own (another's does not exist for it), or the one that a
@@ -53,6 +53,9 @@ export interface KvStore {
   renameNamespace(accountId: string, id: string, title: string): Promise<KvNamespace>;
   /** The namespace and its keys are gone at once; the room they took is freed afterwards, in small steps. */
   deleteNamespace(accountId: string, id: string): Promise<void>;
+
+  consistency(space: KvSpace): Promise<KvConsistency>;
+  setConsistency(accountId: string, id: string, consistency: KvConsistency): Promise<void>;
 
   /** undefined when there is no such key, or its time is over. */
   get(space: KvSpace, key: string): Promise<KvValue | undefined>;

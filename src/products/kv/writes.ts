@@ -1,6 +1,6 @@
 import { transaction, type DatabaseSchema, type WriteConnection } from "#db/schema.ts";
 import { kvErrors } from "#products/kv/errors.ts";
-import { limits, type KvNamespace } from "#products/kv/schema.ts";
+import { limits, type KvConsistency, type KvNamespace } from "#products/kv/schema.ts";
 
 /** A value in one of its three places: in its key's row, in a row of its own (both `value`), or in `file`. */
 export type StoredValue = {
@@ -43,6 +43,16 @@ export const deleteNamespace = transaction(
       .get(id, accountId);
     if (!row) throw kvErrors.namespaceNotFound();
     db.prepare("INSERT INTO kv_dropped (num) VALUES (?)").run(Number(row["num"]));
+  },
+);
+
+export const setConsistency = transaction(
+  "kv.setConsistency",
+  (db, { accountId, id, consistency }: { accountId: string; id: string; consistency: KvConsistency }): void => {
+    const { changes } = db
+      .prepare("UPDATE kv_namespaces SET consistency = ? WHERE id = ? AND account_id = ?")
+      .run(consistency, id, accountId);
+    if (changes === 0) throw kvErrors.namespaceNotFound();
   },
 );
 
@@ -190,6 +200,16 @@ export const kvSchema: DatabaseSchema = {
      CREATE INDEX kv_entries_expires ON kv_entries (expires) WHERE expires IS NOT NULL;
      CREATE UNIQUE INDEX kv_entries_file ON kv_entries (file) WHERE file IS NOT NULL;
      CREATE TABLE kv_values (id INTEGER PRIMARY KEY, value BLOB NOT NULL) STRICT;`,
+    "ALTER TABLE kv_namespaces ADD COLUMN consistency TEXT NOT NULL DEFAULT 'strong'",
   ],
-  transactions: [createNamespace, renameNamespace, deleteNamespace, putPair, putPairs, deleteKeys, sweep],
+  transactions: [
+    createNamespace,
+    renameNamespace,
+    deleteNamespace,
+    setConsistency,
+    putPair,
+    putPairs,
+    deleteKeys,
+    sweep,
+  ],
 };
