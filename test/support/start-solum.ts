@@ -7,7 +7,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { buffer } from "node:stream/consumers";
 import { pollUntil } from "#core/deadline.ts";
+import { runtimeLayout } from "#core/layout.ts";
+import { askSocket } from "#runtime/probe.ts";
 import { isAlive, findChildren } from "#runtime/proc.ts";
+import type { SupervisorStatus } from "#runtime/supervisor.ts";
 
 const root = join(import.meta.dirname, "..", "..");
 const program = [
@@ -191,6 +194,12 @@ export class Solum implements AsyncDisposable {
     return this.request("localhost", `/client/v4/accounts/${this.environment["CLOUDFLARE_ACCOUNT_ID"]}${path}`, {
       headers: { authorization: `Bearer ${this.environment["CLOUDFLARE_API_TOKEN"]}` },
     });
+  }
+
+  /** What the supervisor says of its processes. */
+  async status(): Promise<SupervisorStatus> {
+    const { body } = await askSocket(runtimeLayout(this.runtime).supervisor, { path: "/status", ms: 10_000 });
+    return JSON.parse(body) as SupervisorStatus;
   }
 
   /** SIGTERM, and its exit code. */
