@@ -20,6 +20,8 @@ export function desiredReader(
   close(): void;
 } {
   let opened: { db: DatabaseSync; reader: Reader } | undefined;
+  /** What was read last, and the state of the file that it was read from. */
+  let last: { dataVersion: number; desired: Desired } | undefined;
   const open = (): Reader | undefined => {
     if (!opened && existsSync(file)) {
       const db = openForReading(file);
@@ -31,7 +33,11 @@ export function desiredReader(
     read() {
       try {
         const reader = open();
-        return reader && readAll(reader);
+        if (!reader) return undefined;
+        // Changes with every commit of another connection (sqlite.org/pragma.html#pragma_data_version); asked before reading.
+        const dataVersion = Number(reader.prepare("PRAGMA data_version").get()?.["data_version"]);
+        if (last?.dataVersion !== dataVersion) last = { dataVersion, desired: readAll(reader) };
+        return last.desired;
       } catch (error) {
         // The control process is just making its tables.
         if (error instanceof Error && /no such table|file is not a database|unable to open/.test(error.message))

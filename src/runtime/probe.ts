@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { request, type IncomingMessage } from "node:http";
 import { once } from "node:events";
 import { text } from "node:stream/consumers";
@@ -30,9 +31,11 @@ export async function untilAnswers(socketPath: string, signal: AbortSignal, ever
   for (;;) {
     signal.throwIfAborted();
     try {
-      return await askSocket(socketPath, { ms: 2000, signal });
+      // A look costs a hundredth of a request, and most of a start passes before the socket is there.
+      if (existsSync(socketPath)) return await askSocket(socketPath, { ms: 2000, signal });
     } catch {
-      await sleep(everyMs, signal);
+      // Nobody listens on it yet.
     }
+    await sleep(everyMs, signal);
   }
 }
