@@ -112,11 +112,10 @@ export class FrontWatch {
   }
 
   async #scale(now: number): Promise<void> {
-    const windowMs = now - this.#loadAt;
     this.#loadAt = now;
-    const loads = this.#options.fronts.versions().flatMap((version) => {
-      const cores = coresOf(version, windowMs);
-      return cores === undefined ? [] : [{ version, cores }];
+    const loads = this.#options.fronts.versions().map((version) => {
+      const shares = version.offered.map((front) => front.load(now) ?? 0);
+      return { version, cores: shares.reduce((sum, share) => sum + share, 0) };
     });
     const busy = loads.some(({ version, cores }) => cores > version.offered.length * scaling.busyShare);
     const report = busy ? await this.#options.open() : undefined;
@@ -148,17 +147,6 @@ export class FrontWatch {
     // The next look comes anyway.
     work.catch((error: unknown) => log.warn("a look at the Workers failed", { error: messageOf(error) }));
   }
-}
-
-/** CPU time in the window, in cores; undefined in the first window of a version that was just woken. */
-function coresOf(version: VersionFronts, windowMs: number): number | undefined {
-  const before = version.loadCpuMs;
-  if (version.asleep) {
-    version.loadCpuMs = undefined;
-    return undefined;
-  }
-  version.loadCpuMs = version.offered.reduce((sum, { usage }) => sum + usage.cpuMs, 0);
-  return before === undefined ? undefined : Math.max(0, version.loadCpuMs - before) / windowMs;
 }
 
 /** Whether nothing goes on after answers either. A process that does not serve has nothing to finish. */

@@ -5,6 +5,7 @@ import type { FrontLaunch, FrontRunning, FrontSockets, Startable } from "#runtim
 import { ProcessGauge } from "#runtime/gauge.ts";
 import { Keeper } from "#runtime/keeper.ts";
 import { askSocket } from "#runtime/probe.ts";
+import { demand } from "#runtime/scaling.ts";
 import { judge, type RunawayLimits, type Silence, type Verdict } from "#runtime/runaways.ts";
 
 export type FrontVersion = { workerId: string; versionId: string; scriptName: string };
@@ -18,7 +19,12 @@ export type FrontSurroundings = {
   turn: (signal: AbortSignal) => Promise<() => void>;
 };
 
-type Meter = { pid: number; gauge: ProcessGauge; silence: Silence };
+type Meter = {
+  pid: number;
+  gauge: ProcessGauge;
+  silence: Silence;
+  window?: { at: number; cpuMs: number; sleeps: number };
+};
 
 /** How long a sign of life is waited for; then it is asked for anew, and the silence counts on. */
 const askMs = 60_000;
@@ -76,6 +82,19 @@ export class Front {
   get usage(): { cpuMs: number; memoryBytes: number } {
     const last = this.#meter?.gauge.last;
     return { cpuMs: this.#pastCpuMs + (last?.cpuMs ?? 0), memoryBytes: last?.memoryBytes ?? 0 };
+  }
+
+  /**
+   * How much of a core it would use if it got one, over the time since the last call; undefined in the first call for a
+   * process.
+   */
+  load(now: number): number | undefined {
+    const meter = this.#meterNow();
+    const before = meter?.window;
+    if (!meter) return undefined;
+    const { cpuMs, sleeps } = meter.gauge.last;
+    meter.window = { at: now, cpuMs, sleeps };
+    return before && demand({ ms: now - before.at, cpuMs: cpuMs - before.cpuMs, sleeps: sleeps - before.sleeps });
   }
 
   /** Looks at what it uses, asks it for a sign of life when that is due, and says whether it has gone too far. */

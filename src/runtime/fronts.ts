@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { pollUntil } from "#core/deadline.ts";
 import { createLogger } from "#core/log.ts";
 import type { TrialOutcome } from "#products/workers/deployer.ts";
@@ -172,8 +173,8 @@ export class Fronts {
     if (!name) return "unknown";
     const startable = startableOf(name.versionId);
     const launch = startable && (await describeFront(this.#parts, startable, name.processId));
-    const same = startable && launch?.spec.hash === mark.hash && (await answers(launch.socket));
-    if (startable && same) {
+    // It need not answer now: it may be computing, and when it is caught in that the watch will see it.
+    if (startable && launch?.spec.hash === mark.hash && existsSync(launch.socket)) {
       (this.#kept.get(name.versionId) ?? this.#keep(startable)).adopt({ launch, child });
       log.info("took over a process", { process: mark.name, pid: facts.pid });
       return "serving";
@@ -295,11 +296,4 @@ async function untilServing(version: VersionFronts): Promise<string | undefined>
 async function probe(socket: string): Promise<TrialOutcome> {
   const { body } = await askSocket(socket, { ms: limits.answerMs });
   return { startupMs: 0, ...readHandlers(body) };
-}
-
-async function answers(socket: string): Promise<boolean> {
-  return askSocket(socket, { ms: limits.answerMs }).then(
-    () => true,
-    () => false,
-  );
 }

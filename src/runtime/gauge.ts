@@ -15,6 +15,8 @@ export type Usage = {
    * does not tell, 0.
    */
   calls: number;
+  /** How often its main thread had nothing to do. One that never has is busy, however little of a core it gets. */
+  sleeps: number;
 };
 
 /** Larger than either file is. */
@@ -28,7 +30,7 @@ export class ProcessGauge {
   readonly #stat: number;
   readonly #status: number;
   readonly #io: number | undefined;
-  #last: Usage = { cpuMs: 0, memoryBytes: 0, calls: 0 };
+  #last: Usage = { cpuMs: 0, memoryBytes: 0, calls: 0, sleeps: 0 };
 
   private constructor(stat: number, status: number, io: number | undefined) {
     this.#stat = stat;
@@ -57,7 +59,8 @@ export class ProcessGauge {
       const status = readAll(this.#status);
       const memoryBytes = (member(status, "RssAnon") + member(status, "VmSwap")) * 1024;
       const io = this.#io === undefined ? "" : readAll(this.#io);
-      this.#last = { cpuMs, memoryBytes, calls: member(io, "syscr") + member(io, "syscw") };
+      const calls = member(io, "syscr") + member(io, "syscw");
+      this.#last = { cpuMs, memoryBytes, calls, sleeps: member(status, "voluntary_ctxt_switches") };
       return true;
     } catch {
       return false;
@@ -83,6 +86,6 @@ function readAll(file: number): string {
 
 /** The number behind `name`; 0 when it is not there, as in the files of a process that is just ending. */
 function member(text: string, name: string): number {
-  const at = text.indexOf(`${name}:`);
-  return at < 0 ? 0 : Number.parseInt(text.slice(at + name.length + 1), 10);
+  const at = text.indexOf(`\n${name}:`);
+  return at < 0 ? 0 : Number.parseInt(text.slice(at + name.length + 2), 10);
 }

@@ -3,7 +3,7 @@ import { judge, type Silence } from "#runtime/runaways.ts";
 
 const limits = { cpuMs: 1000, memoryBytes: 256 };
 const silence = (more: Partial<Silence> = {}): Silence => ({ cpuMs: 500, calls: 7, asked: false, ...more });
-const usage = (cpuMs: number, more = {}) => ({ cpuMs, memoryBytes: 1, calls: 7, ...more });
+const usage = (cpuMs: number, more = {}) => ({ cpuMs, memoryBytes: 1, calls: 7, sleeps: 0, ...more });
 
 test("a process that uses no CPU time is left alone, however long it is silent", () => {
   expect(judge(usage(500), silence(), limits)).toBe("fine");

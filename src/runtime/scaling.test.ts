@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { isIdle, nextCount, scaling } from "#runtime/scaling.ts";
+import { demand, isIdle, nextCount, scaling } from "#runtime/scaling.ts";
 
 const quiet = { max: 4, open: 1, quietFor: 0 };
 
@@ -42,4 +42,12 @@ test("a version is idle when neither its start nor its last use is recent", () =
   expect(isIdle({ ...rest, lastUsedAgoMs: 999 })).toBe(false);
   expect(isIdle({ ...rest, lastUsedAgoMs: 0 })).toBe(false);
   expect(isIdle({ ...rest, awakeSince: 99_500, lastUsedAgoMs: undefined })).toBe(false);
+});
+
+test("a process that never pauses is taken for busy, however little the machine gives it", () => {
+  expect(demand({ ms: 1000, cpuMs: 300, sleeps: 200 })).toBe(0.3);
+  expect(demand({ ms: 1000, cpuMs: 300, sleeps: 3 })).toBe(1);
+  expect(demand({ ms: 1000, cpuMs: 1200, sleeps: 3 })).toBe(1.2);
+  // Too little to tell: one request of 50 ms in a second.
+  expect(demand({ ms: 1000, cpuMs: 50, sleeps: 1 })).toBe(0.05);
 });

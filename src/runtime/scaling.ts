@@ -6,15 +6,27 @@ export const scaling = {
   busyShare: 0.7,
   /** What each process may have to do once there is one less. Far below `busyShare`, so that it does not go up and down. */
   quietShare: 0.35,
+  /** CPU time between two pauses of a process that always has something to do, ms. A request of less is followed by a pause. */
+  breathlessMs: 20,
   /** Windows in a row that must look so before a process is taken away. */
   quietWindows: 15,
 } as const;
+
+/**
+ * How much of a core a process would use, over a window. On a machine with more to do than it can, a process gets less than
+ * it could use: then it never pauses, and that counts as a whole core.
+ */
+export function demand({ ms, cpuMs, sleeps }: { ms: number; cpuMs: number; sleeps: number }): number {
+  const share = cpuMs / ms;
+  const breathless = cpuMs >= scaling.breathlessMs * 5 && cpuMs > sleeps * scaling.breathlessMs;
+  return breathless ? Math.max(1, share) : share;
+}
 
 export type Load = {
   /** Processes that take requests, and how many there may be. */
   count: number;
   max: number;
-  /** CPU time of all of them in the window, in cores. */
+  /** What all of them would use together, in cores: their `demand`. */
   cores: number;
   /** Requests and WebSockets that are open on them. */
   open: number;

@@ -15,8 +15,6 @@ export class VersionFronts {
   awakeSince = performance.now();
   /** For `nextCount`. */
   quietFor = 0;
-  /** CPU time of its processes at the last look at its load, ms. */
-  loadCpuMs: number | undefined;
   /** Whether a deploy may count it as done: it has served or failed, or nobody waits for its start. */
   #settled: boolean;
   #asleep: boolean;

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { pollUntil } from "#core/deadline.ts";
 import { findChildren } from "#runtime/proc.ts";
-import { findLosses, products, Writers } from "../support/ledger.ts";
+import { findLosses, products, Writers, type Product } from "../support/ledger.ts";
 import { Solum } from "../support/start-solum.ts";
 
 /**
@@ -10,6 +10,8 @@ import { Solum } from "../support/start-solum.ts";
  * how often each is killed: a few times here, 20 with `npm run test:kills`.
  */
 const kills = Number(process.env["KILLS"] ?? 3);
+/** How many kills there are in random order: 100 shows it, 1,000 with `npm run soak`. */
+const randomKills = Number(process.env["RANDOM_KILLS"] ?? 16);
 const seed = Number(process.env["SEED"] ?? Date.now() % 1_000_000);
 const random = mulberry(seed);
 
@@ -54,7 +56,7 @@ test("solum up is killed again and again: what it started goes on, and the next 
   await untilServing();
   await writers.stop();
   await report("solum up", writers);
-  for (const product of products) expect.soft(writers.ledgers[product].failed, product).toBe(0);
+  for (const product of products) expect.soft(writers.ledgers[product].failures, product).toEqual([]);
   expect(pids()).toEqual(before);
 });
 
@@ -71,6 +73,81 @@ test("everything is killed at once: the next start finds no port, socket or fold
   await writers.stop();
   await report("everything", writers);
 });
+
+test(
+  "one after the other in random order: requests fail only while what they need restarts",
+  async () => {
+    const writers = new Writers(solum, host());
+    writers.start(3);
+    const windows: Window[] = [];
+    for (let round = 0; round < randomKills; round++) {
+      await sleep(100 + random() * 400);
+      const name = everything[Math.floor(random() * everything.length)] ?? "supervisor";
+      windows.push(await killAndWait(name));
+    }
+    await untilServing();
+    await writers.stop();
+    printWindows(windows);
+    await report(`in random order, ${randomKills} in all`, writers);
+    for (const product of products) {
+      const outside = writers.ledgers[product].failures.filter(
+        (failure) => !windows.some((window) => needs[product].includes(window.name) && overlaps(failure, window)),
+      );
+      expect.soft(outside, product).toEqual([]);
+    }
+  },
+  // A kill and its restart take up to 3 s on a machine with other work.
+  300_000 + randomKills * 3000,
+);
+
+/** From the kill of a process until it serves again, by `performance.now()`. */
+type Window = { name: string; began: number; ended: number };
+
+const everything = ["supervisor", ...processes] as const;
+type Victim = (typeof everything)[number];
+
+/** Whose restart a write of each product may notice. The others restart without any failure. */
+const needs: Record<Product, readonly string[]> = {
+  kv: ["ingress", "state", "front"],
+  r2: ["ingress", "state", "front"],
+  d1: ["ingress", "d1-0", "d1-1", "front"],
+};
+
+function overlaps({ began, ended }: { began: number; ended: number }, window: Window): boolean {
+  return began <= window.ended && ended >= window.began;
+}
+
+async function killAndWait(name: Victim): Promise<Window> {
+  const began = performance.now();
+  if (name === "supervisor") {
+    await solum.killSupervisor();
+    await solum.up();
+    return { name, began, ended: performance.now() };
+  }
+  const before = await stateOf(name);
+  if (before) process.kill(before.pid, "SIGKILL");
+  await pollUntil({ ms: 20_000, everyMs: 5, what: `${name} coming back` }, async () => {
+    const now = await stateOf(name);
+    return !before || (now?.ready && now.pid !== before.pid) ? true : undefined;
+  });
+  return { name, began, ended: performance.now() };
+}
+
+async function stateOf(name: Victim): Promise<{ pid: number; ready: boolean } | undefined> {
+  const { services, fronts } = await solum.status();
+  const found =
+    name === "front"
+      ? fronts.find(({ scriptName }) => scriptName === "bindings")
+      : services.find((service) => service.name === name);
+  return found?.pid === undefined ? undefined : { pid: found.pid, ready: found.state === "ready" };
+}
+
+function printWindows(windows: readonly Window[]): void {
+  for (const [name, own] of Map.groupBy(windows, (window) => window.name)) {
+    const lengths = own.map(({ began, ended }) => Math.round(ended - began)).toSorted((a, b) => a - b);
+    process.stdout.write(`  ${name} was away ${own.length} times, ms: ${lengths.slice(-20).join(" ")}\n`);
+  }
+}
 
 async function report(name: string, writers: Writers): Promise<void> {
   const { ledgers } = writers;

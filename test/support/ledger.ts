@@ -4,8 +4,11 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { text } from "node:stream/consumers";
 import type { Solum } from "./start-solum.ts";
 
-/** What a client was told: every write that was acknowledged, and the longest time without one. */
-export type Ledger = { acknowledged: Map<string, string>; failed: number; longestGapMs: number };
+/** What a client was told: every write that was acknowledged, every one that was not, and the longest time without one. */
+export type Ledger = { acknowledged: Map<string, string>; failures: Failure[]; longestGapMs: number };
+
+/** A write that failed, and when, by `performance.now()`. */
+export type Failure = { began: number; ended: number; why: string };
 
 export type Product = "kv" | "d1" | "r2";
 export const products: readonly Product[] = ["kv", "d1", "r2"];
@@ -55,18 +58,20 @@ export class Writers {
     for (let count = 0; !this.#stop.signal.aborted; count++) {
       const key = `${product}-${writer}-${count}`;
       const value = `${key}-${"v".repeat(1 + (count % 300))}`;
-      const acknowledged = await this.#send(product, key, value).catch(() => false);
+      const began = performance.now();
+      const refusal = await this.#send(product, key, value).catch((error: unknown) => String(error));
       const now = performance.now();
-      if (acknowledged) {
+      if (refusal === undefined) {
         ledger.acknowledged.set(key, value);
         ledger.longestGapMs = Math.max(ledger.longestGapMs, now - this.#last[product]);
         this.#last[product] = now;
-      } else ledger.failed++;
+      } else ledger.failures.push({ began, ended: now, why: refusal });
       await sleep(pauseMs);
     }
   }
 
-  async #send(product: Product, key: string, value: string): Promise<boolean> {
+  /** Why the write was not acknowledged; undefined when it was. */
+  async #send(product: Product, key: string, value: string): Promise<string | undefined> {
     const outgoing = request({
       host: "127.0.0.1",
       port: this.#solum.port,
@@ -79,16 +84,21 @@ export class Writers {
     outgoing.end(value);
     const [answer] = (await once(outgoing, "response")) as [IncomingMessage];
     const body = await text(answer);
-    if (answer.statusCode !== 200) return false;
-    if (product === "kv") return body === "stored";
-    return product === "d1"
-      ? (JSON.parse(body) as { success: boolean }).success
-      : (JSON.parse(body) as { size: number }).size === Buffer.byteLength(value);
+    return answer.statusCode === 200 && isAcknowledgement(product, body, value)
+      ? undefined
+      : `${answer.statusCode} ${body.slice(0, 200)}`;
   }
 }
 
+function isAcknowledgement(product: Product, body: string, value: string): boolean {
+  if (product === "kv") return body === "stored";
+  return product === "d1"
+    ? (JSON.parse(body) as { success: boolean }).success
+    : (JSON.parse(body) as { size: number }).size === Buffer.byteLength(value);
+}
+
 function newLedger(): Ledger {
-  return { acknowledged: new Map(), failed: 0, longestGapMs: 0 };
+  return { acknowledged: new Map(), failures: [], longestGapMs: 0 };
 }
 
 /** What is missing or different when every acknowledged write is read back through the public API. */

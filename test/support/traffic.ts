@@ -159,20 +159,18 @@ export class Traffic {
   async #webSocket(ageMs: number): Promise<void> {
     const socket: Socket = connect(this.#solum.port, "127.0.0.1");
     let received = "";
-    let ended = false;
     socket.on("data", (bytes: Buffer) => (received += bytes.toString("latin1")));
-    socket.on("close", () => (ended = true));
     socket.on("error", (error) => void this.wrong.push(`WebSocket: ${error.message}`));
     await once(socket, "connect");
     socket.write(openingRequest(this.#options.host, "/ws"), "latin1");
     const end = performance.now() + ageMs;
     let sent = 0;
     const answered = () => serverMessages(received).length;
-    while (performance.now() < end && !this.#stop.signal.aborted && !ended) {
+    while (performance.now() < end && !this.#stop.signal.aborted && !socket.closed) {
       if (received.includes("\r\n\r\n") && answered() === sent) socket.write(clientFrame(`m${sent++}`), "latin1");
       await sleep(100);
     }
-    if (ended) throw new Error(`closed before its time: ${received.slice(0, 200)}`);
+    if (socket.closed) throw new Error(`closed before its time: ${received.slice(0, 200)}`);
     const deadline = performance.now() + 10_000;
     while (answered() < sent && performance.now() < deadline) await sleep(10);
     const messages = serverMessages(received);
