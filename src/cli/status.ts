@@ -7,7 +7,12 @@ import type { SupervisorStatus } from "#runtime/supervisor.ts";
 
 type Row = { name: string; state: string; pid: number | undefined; restarts: number; pssBytes: number | undefined };
 type WorkerRow = { name: string; address: string; versions: { id: string; percentage: number; state: string }[] };
-export type StatusReport = Instance & { processes: Row[]; workers: WorkerRow[] };
+export type StatusReport = Instance & {
+  processes: Row[];
+  workers: WorkerRow[];
+  /** What each deployed version has used. */
+  versions: SupervisorStatus["versions"];
+};
 
 /** `solum status`: what runs, since when it had to be started again, and where each Worker answers. */
 export async function status(options: { data?: string; json: boolean }): Promise<void> {
@@ -17,7 +22,7 @@ export async function status(options: { data?: string; json: boolean }): Promise
 
 async function readStatus(instance: Instance): Promise<StatusReport> {
   const { body } = await askSocket(runtimeLayout(instance.runtime).supervisor, { path: "/status", ms: 5000 });
-  const { services, fronts } = JSON.parse(body) as SupervisorStatus;
+  const { services, fronts, versions } = JSON.parse(body) as SupervisorStatus;
   const rows = [
     { name: "supervisor", state: "ready", pid: instance.pid, restarts: 0 },
     ...services,
@@ -31,11 +36,15 @@ async function readStatus(instance: Instance): Promise<StatusReport> {
     pssBytes: pid === undefined ? undefined : readMemory(pid)?.pssBytes,
   }));
   const scripts = await askResult<{ id: string }[]>(instance, "/workers/scripts");
-  const workers = await Promise.all(scripts.map(({ id }) => readWorker(instance, id, fronts)));
-  return { ...instance, processes, workers };
+  const workers = await Promise.all(scripts.map(({ id }) => readWorker(instance, id, { fronts, versions })));
+  return { ...instance, processes, workers, versions };
 }
 
-async function readWorker(instance: Instance, name: string, fronts: SupervisorStatus["fronts"]): Promise<WorkerRow> {
+async function readWorker(
+  instance: Instance,
+  name: string,
+  runs: Pick<SupervisorStatus, "fronts" | "versions">,
+): Promise<WorkerRow> {
   const [{ subdomain }, { deployments }] = await Promise.all([
     askResult<{ subdomain: { enabled: boolean; url: string } }>(instance, `/workers/workers/${name}`),
     askResult<{ deployments: { versions: { version_id: string; percentage: number }[] }[] }>(
@@ -46,9 +55,15 @@ async function readWorker(instance: Instance, name: string, fronts: SupervisorSt
   const versions = (deployments[0]?.versions ?? []).map(({ version_id: id, percentage }) => ({
     id,
     percentage,
-    state: fronts.find((front) => front.versionId === id)?.state ?? "stopped",
+    state: stateOf(id, runs),
   }));
   return { name, address: subdomain.enabled ? subdomain.url : "", versions };
+}
+
+function stateOf(id: string, { fronts, versions }: Pick<SupervisorStatus, "fronts" | "versions">): string {
+  if (versions.find(({ versionId }) => versionId === id)?.asleep) return "asleep";
+  const own = fronts.filter(({ versionId }) => versionId === id);
+  return (own.find(({ state }) => state === "ready") ?? own[0])?.state ?? "stopped";
 }
 
 function render(report: StatusReport): string {

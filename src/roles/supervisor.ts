@@ -72,7 +72,7 @@ export async function startSupervisor(config: Config): Promise<RunningSupervisor
       environment: pickTimeZone(environment),
       configure: configureWith(config, keys.capability, newestDate),
     },
-    trialLimits: { cpuMs: config.startupCpuMs, wallMs: config.startupMs },
+    trialLimits: { cpuMs: config.startupCpuMs, wallMs: config.startupMs, memoryBytes: config.memoryBytes },
     drainMs: config.drainMs,
     startsAtOnce: startsPerCore * availableParallelism(),
     async openRequests(socket) {

@@ -27,22 +27,23 @@ const buffer = Buffer.allocUnsafe(16 * 1024);
  * and a later process with the same pid can never be taken for this one.
  */
 export class ProcessGauge {
+  readonly #pid: number;
   readonly #stat: number;
   readonly #status: number;
-  readonly #io: number | undefined;
+  #io: number | undefined;
   #last: Usage = { cpuMs: 0, memoryBytes: 0, calls: 0, sleeps: 0 };
 
-  private constructor(stat: number, status: number, io: number | undefined) {
+  private constructor(pid: number, stat: number, status: number) {
+    this.#pid = pid;
     this.#stat = stat;
     this.#status = status;
-    this.#io = io;
   }
 
   /** undefined when there is no such process. */
   static open(pid: number): ProcessGauge | undefined {
     const stat = open(`/proc/${pid}/stat`);
     const status = open(`/proc/${pid}/status`);
-    if (stat !== undefined && status !== undefined) return new ProcessGauge(stat, status, open(`/proc/${pid}/io`));
+    if (stat !== undefined && status !== undefined) return new ProcessGauge(pid, stat, status);
     for (const file of [stat, status]) if (file !== undefined) closeSync(file);
     return undefined;
   }
@@ -58,12 +59,23 @@ export class ProcessGauge {
       const cpuMs = cpuMsOf(readAll(this.#stat));
       const status = readAll(this.#status);
       const memoryBytes = (member(status, "RssAnon") + member(status, "VmSwap")) * 1024;
-      const io = this.#io === undefined ? "" : readAll(this.#io);
-      const calls = member(io, "syscr") + member(io, "syscw");
+      const calls = this.#calls();
       this.#last = { cpuMs, memoryBytes, calls, sleeps: member(status, "voluntary_ctxt_switches") };
       return true;
     } catch {
       return false;
+    }
+  }
+
+  /** The kernel may refuse it, for a while to a process that is just being put into its sandbox. */
+  #calls(): number {
+    this.#io ??= open(`/proc/${this.#pid}/io`);
+    if (this.#io === undefined) return 0;
+    try {
+      const io = readAll(this.#io);
+      return member(io, "syscr") + member(io, "syscw");
+    } catch {
+      return this.#last.calls;
     }
   }
 

@@ -3,9 +3,9 @@ import { sleep } from "#core/deadline.ts";
 import { workerErrors } from "#products/workers/errors.ts";
 import type { TrialOutcome } from "#products/workers/deployer.ts";
 import { startChild, type Child } from "#runtime/child.ts";
+import { ProcessGauge } from "#runtime/gauge.ts";
 import { launchFront, type FrontLaunch, type FrontParts, type Startable } from "#runtime/front-launch.ts";
 import { untilAnswers } from "#runtime/probe.ts";
-import { readProcess } from "#runtime/proc.ts";
 import { startupErrorMessage } from "#runtime/startup-error.ts";
 
 export type TrialLimits = {
@@ -13,11 +13,12 @@ export type TrialLimits = {
   cpuMs: number;
   /** Wall time for the same. */
   wallMs: number;
+  memoryBytes: number;
 };
 
 export type Started = { launch: FrontLaunch; child: Child; outcome: TrialOutcome };
 
-const cpuPollMs = 20;
+const usagePollMs = 20;
 /** Bytes of a failed start's output that are read. */
 const outputMax = 64 * 1024;
 
@@ -56,24 +57,32 @@ async function ready(child: Child, launch: FrontLaunch, limits: TrialLimits, sig
   const dies = child.ended.then(async () => {
     throw workerErrors.uncaughtAtStartup(startupErrorMessage(await readOutput(launch.spec.logFile)));
   });
-  const computesTooLong = watchTime(child, limits, all);
+  const takesTooMuch = watchUsage(child, limits, all);
   try {
-    return await Promise.race([answers, dies, computesTooLong]);
+    return await Promise.race([answers, dies, takesTooMuch]);
   } finally {
     over.abort();
     // The losers of the race end now; what they throw was not asked for any more.
-    await Promise.allSettled([answers, computesTooLong]);
+    await Promise.allSettled([answers, takesTooMuch]);
     dies.catch(() => undefined);
   }
 }
 
 /** A top-level `for (;;)` never answers and never ends: only its CPU time tells. A wait that never ends is told by the clock. */
-async function watchTime(child: Child, limits: TrialLimits, signal: AbortSignal): Promise<never> {
+async function watchUsage(child: Child, limits: TrialLimits, signal: AbortSignal): Promise<never> {
   const end = performance.now() + limits.wallMs;
-  for (;;) {
-    await sleep(cpuPollMs, signal);
-    const cpuMs = (readProcess(child.pid)?.cpuMs ?? 0) - child.facts.cpuMs;
-    if (cpuMs > limits.cpuMs || performance.now() > end) throw workerErrors.startupTooSlow(limits.cpuMs);
+  const gauge = ProcessGauge.open(child.pid);
+  try {
+    for (;;) {
+      await sleep(usagePollMs, signal);
+      gauge?.look();
+      const { cpuMs, memoryBytes } = gauge?.last ?? { cpuMs: 0, memoryBytes: 0 };
+      if (memoryBytes > limits.memoryBytes) throw workerErrors.startupTooLarge(limits.memoryBytes);
+      if (cpuMs - child.facts.cpuMs > limits.cpuMs || performance.now() > end)
+        throw workerErrors.startupTooSlow(limits.cpuMs);
+    }
+  } finally {
+    gauge?.close();
   }
 }
 

@@ -92,6 +92,13 @@ test("a long computation that its configuration allows is not ended", async () =
   expect((await statusOf("patient"))?.restarts).toBe(0);
 });
 
+test("an upload that eats memory before it takes a request is refused", async () => {
+  const greedy = `const kept = []; for (;;) kept.push(new Uint8Array(1024 * 1024).fill(1)); export default {};`;
+  // Whichever limit is met first: the machine's speed decides.
+  await expect(uploadWorker(solum, "greedy", greedy)).rejects.toThrow(/10021.*Script startup exceeded/);
+  expect((await solum.status()).fronts.some(({ scriptName }) => scriptName === "greedy")).toBe(false);
+});
+
 test("a Worker that freezes again and again is answered with a page at once, and others are not", async () => {
   let pages = 0;
   await pollUntil({ ms: 60_000, everyMs: 1, what: "the page" }, async () => {

@@ -39,7 +39,7 @@ test("the next supervisor takes over both", async () => {
   const before = await serving();
   await solum.killSupervisor();
   await solum.up();
-  expect((await serving()).toSorted()).toEqual(before.toSorted());
+  expect(new Set(await serving())).toEqual(new Set(before));
 });
 
 test("a new version takes over from both, and they leave", async () => {

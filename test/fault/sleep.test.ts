@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { pollUntil } from "#core/deadline.ts";
 import { findChildren } from "#runtime/proc.ts";
-import { giveAddress, uploadWorker } from "../support/direct-upload.ts";
+import { giveAddress, uploadVersion, uploadWorker } from "../support/direct-upload.ts";
 import { Solum } from "../support/start-solum.ts";
 
 /**
@@ -68,6 +68,17 @@ test("a service binding wakes the Worker that it leads to", async () => {
   await giveAddress(solum, "caller");
   await untilAsleep();
   expect((await solum.request("caller.localhost")).text).toBe("warm");
+});
+
+test("a version that is not deployed is started by the first request to its own address", async () => {
+  await giveAddress(solum, "fresh");
+  const id = await uploadVersion(solum, "fresh", `export default { fetch: () => new Response("only previewed") };`);
+  const preview = `${id.slice(0, 8)}-fresh.localhost`;
+  expect((await solum.request(preview)).text).toBe("only previewed");
+  expect((await solum.request("fresh.localhost")).text).toBe("warm");
+  await untilAsleep();
+  expect((await solum.request(preview)).text).toBe("only previewed");
+  expect((await solum.request("00000000-fresh.localhost")).status).toBe(404);
 });
 
 test("work after an answer and an open stream keep a version awake", async () => {

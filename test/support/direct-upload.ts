@@ -7,16 +7,26 @@ export async function uploadWorker(
   source: string,
   metadata: Record<string, unknown> = {},
 ): Promise<void> {
+  await call(solum, "PUT", `/workers/scripts/${name}`, uploadForm(source, metadata));
+}
+
+/** Uploads a version without deploying it, as `wrangler versions upload` does. Answers its id. */
+export async function uploadVersion(solum: Solum, name: string, source: string): Promise<string> {
+  return ((await call(solum, "POST", `/workers/scripts/${name}/versions`, uploadForm(source, {}))) as VersionItem).id;
+}
+
+/** Lets a Worker answer at `<name>.<app domain>`, and its versions at theirs. */
+export async function giveAddress(solum: Solum, name: string): Promise<void> {
+  const body = JSON.stringify({ enabled: true, previews_enabled: true });
+  await call(solum, "POST", `/workers/scripts/${name}/subdomain`, body);
+}
+
+function uploadForm(source: string, metadata: Record<string, unknown>): FormData {
   const whole = { main_module: "index.js", compatibility_date: "2026-01-01", ...metadata };
   const form = new FormData();
   form.set("metadata", JSON.stringify(whole));
   form.append("index.js", new File([source], "index.js", { type: "application/javascript+module" }));
-  await call(solum, "PUT", `/workers/scripts/${name}`, form);
-}
-
-/** Lets a Worker answer at `<name>.<app domain>`. */
-export async function giveAddress(solum: Solum, name: string): Promise<void> {
-  await call(solum, "POST", `/workers/scripts/${name}/subdomain`, JSON.stringify({ enabled: true }));
+  return form;
 }
 
 export type VersionItem = { id: string };

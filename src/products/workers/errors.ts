@@ -20,6 +20,12 @@ export const workerErrors = {
       10021,
       `Script startup exceeded CPU time limit: your Worker used more than ${cpuMs} ms before it could take a request.`,
     ),
+  startupTooLarge: (memoryBytes: number) =>
+    new ApiError(
+      400,
+      10021,
+      `Script startup exceeded memory limits: your Worker took more than ${Math.floor(memoryBytes / 1024 ** 2)} MB before it could take a request.`,
+    ),
   /** wrangler prints a table of dependency sizes on 10027. */
   scriptTooLarge: (maxBytes: number) =>
     new ApiError(
