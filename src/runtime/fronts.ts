@@ -97,8 +97,9 @@ export class Fronts {
     const kept = this.#kept.get(versionId) ?? this.#takeBack(versionId);
     if (kept?.asleep) kept.wake();
     const serving = kept && (await untilServing(kept));
-    if (serving !== undefined) return probe(serving);
-    return this.#trials.start(startable, signal);
+    const known = serving === undefined ? undefined : await probe(serving).catch(() => undefined);
+    // A process that is too busy to answer says nothing about the version; another one will.
+    return known ?? this.#trials.start(startable, signal);
   }
 
   /**
@@ -106,20 +107,16 @@ export class Fronts {
    * Versions that are not wanted any more stay until `release`.
    */
   setDesired(desired: readonly Wanted[]): void {
-    for (const { versionId, startable } of desired) {
-      if (this.#kept.has(versionId) || this.#takeBack(versionId)) continue;
-      const version = this.#keep(startable());
-      const started = this.#trials.take(versionId);
-      if (started) version.adopt(started);
-      else if (!this.#first) version.wake({ waitFor: true });
+    for (const wanted of desired) {
+      const added = this.#takeUp(wanted);
+      if (!this.#first) added?.wake({ waitFor: true });
     }
     this.#first = false;
   }
 
   /** Versions that answer at an address of their own for as long as somebody asks for them. */
   addPreviews(previews: readonly Wanted[]): void {
-    for (const { versionId, startable } of previews)
-      if (!this.#kept.has(versionId) && !this.#takeBack(versionId)) this.#keep(startable()).wake();
+    for (const preview of previews) this.#takeUp(preview)?.wake();
   }
 
   isAsleep(versionId: string): boolean {
@@ -231,6 +228,16 @@ export class Fronts {
   /** Log files that grow, for whoever keeps them small. */
   logFiles(): string[] {
     return [...this.all()].flatMap(({ front }) => front.logFile ?? []);
+  }
+
+  /** Knows a version from now on, with a process of it that is there already. Answers a new one that has none. */
+  #takeUp({ versionId, startable }: Wanted): VersionFronts | undefined {
+    if (this.#kept.has(versionId) || this.#takeBack(versionId)) return undefined;
+    const version = this.#keep(startable());
+    const started = this.#trials.take(versionId);
+    if (!started) return version;
+    version.adopt(started);
+    return undefined;
   }
 
   #keep(startable: Startable): VersionFronts {
