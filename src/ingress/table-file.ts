@@ -42,7 +42,7 @@ const target = z.strictObject({
 const pattern = z.strictObject({
   host: z
     .string()
-    .regex(/^(\*|\*?\.?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?)$/)
+    .regex(/^(\*|\*?[.-]?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?)$/)
     .max(255),
   path: z
     .string()
