@@ -1,3 +1,4 @@
+import assert from "node:assert";
 import { mkdtempSync, rmSync } from "node:fs";
 import { mkdir, readFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -16,6 +17,9 @@ import { workerErrors } from "#products/workers/errors.ts";
 import { releases } from "#products/workers/releases.ts";
 import { workerRoutes } from "#products/workers/routes.ts";
 import { workerStore } from "#products/workers/store.ts";
+import { zoneRoutes } from "#products/zones/routes.ts";
+import { zoneStore, type ZoneStore } from "#products/zones/store.ts";
+import { workerZoneRoutes } from "#products/zones/worker-routes.ts";
 
 export type Answer = {
   status: number;
@@ -34,6 +38,8 @@ export class WorkersApi implements AsyncDisposable {
   readonly folder = mkdtempSync(join(tmpdir(), "solum-workers-"));
   readonly layout: DataLayout = dataLayout(this.folder);
   readonly trials: TrialRequest[] = [];
+  /** The namespace or the bucket, when a test takes it away. */
+  readonly gone = new Set<"kv" | "r2">();
   settled = 0;
   account = "";
   stranger = "";
@@ -44,7 +50,7 @@ export class WorkersApi implements AsyncDisposable {
     const started = new WorkersApi();
     const { layout } = started;
     for (const path of [layout.staging, layout.blobs, layout.assetTrees]) await mkdir(path, { recursive: true });
-    const db = await openDatabase(layout.controlDb, ["accounts", "workers"]);
+    const db = await openDatabase(layout.controlDb, ["accounts", "workers", "zones"]);
     started.#db = db;
     const accounts = accountStore(db);
     started.account = await accounts.ensureFirst("mine");
@@ -67,7 +73,16 @@ export class WorkersApi implements AsyncDisposable {
       "*",
       requireToken((token) => accounts.principalOf(token)),
     );
+    const zones = {
+      store: started.zones,
+      findWorker: (accountId: string, name: string) => store.find(accountId, name),
+      getWorker: (accountId: string, name: string) => store.get(accountId, name),
+      accountName: async (accountId: string) => (await accounts.get(accountId))?.name ?? "",
+      settle: async () => void started.settled++,
+    };
+    started.api.route("/zones", zoneRoutes(zones));
     started.api.use("/accounts/:account_id/*", requireAccount());
+    started.api.route("/accounts/:account_id/workers", workerZoneRoutes(zones));
     started.api.route(
       "/accounts/:account_id",
       workerRoutes({
@@ -86,20 +101,34 @@ export class WorkersApi implements AsyncDisposable {
   }
 
   /** A request to the API of the account that `token` stands for: `mine` or `theirs`. */
-  async call(method: string, path: string, body?: unknown, token = "mine"): Promise<Answer> {
+  call(method: string, path: string, body?: unknown, token = "mine"): Promise<Answer> {
+    const account = token === "mine" ? this.account : this.stranger;
+    return this.request(method, `/accounts/${account}${path}`, body, token);
+  }
+
+  /** The same for what lies outside of accounts. */
+  async request(method: string, path: string, body?: unknown, token = "mine"): Promise<Answer> {
     const isForm = body instanceof FormData || typeof body === "string";
     const init = {
       method,
       headers: { authorization: `Bearer ${token}` },
       ...(body === undefined ? {} : { body: isForm ? body : JSON.stringify(body) }),
     };
-    const account = token === "mine" ? this.account : this.stranger;
-    const answer = await this.api.request(`http://localhost/accounts/${account}${path}`, init);
+    const answer = await this.api.request(`http://localhost${path}`, init);
     return { status: answer.status, json: (await answer.json()) as Answer["json"] };
   }
 
   put(name: string, upload: FormData | string, token?: string): Promise<Answer> {
     return this.call("PUT", `/workers/scripts/${name}?bindings_inherit=strict`, upload, token);
+  }
+
+  get db(): Database {
+    assert(this.#db);
+    return this.#db;
+  }
+
+  get zones(): ZoneStore {
+    return zoneStore(this.db, { appDomain: "apps.example.net", consoleHost: "console.example.net" });
   }
 
   async closeDatabase(): Promise<void> {
@@ -113,10 +142,10 @@ export class WorkersApi implements AsyncDisposable {
 
   #resources(db: Database): Resources {
     return {
-      hasKvNamespace: async (accountId, id) => accountId === this.account && id === namespace,
+      hasKvNamespace: async (accountId, id) => accountId === this.account && id === namespace && !this.gone.has("kv"),
       findD1Host: async (accountId, id) => (accountId === this.account && id === database ? 1 : undefined),
       findBucketId: async (accountId, { name }) =>
-        accountId === this.account && name === "files" ? "bucket-id" : undefined,
+        accountId === this.account && name === "files" && !this.gone.has("r2") ? "bucket-id" : undefined,
       hasWorker: async (accountId, name) => (await workerStore(db).find(accountId, name)) !== undefined,
     };
   }

@@ -46,7 +46,7 @@ export function hostInPattern(pattern: string): string | undefined {
 
 /** A host name as it is compared, or undefined when `text` is none. A name of numbers alone is an address. */
 export function hostName(text: string): string | undefined {
-  const name = domainToASCII(text.replace(/\.$/, ""));
+  const name = toAscii(text.replace(/\.$/, ""));
   const usable =
     name.length > 0 && name.length <= limits.hostLength && name.split(".").every((part) => label.test(part));
   return usable && !/^[\d.]+$/.test(name) ? name : undefined;
@@ -63,7 +63,12 @@ function hostOf(text: string): string | undefined {
   if (rest.includes("*")) return undefined;
   const lead = text.slice(0, text.length - rest.length);
   const dot = lead !== "" && rest.startsWith(".") ? "." : "";
-  return `${lead}${dot}${domainToASCII(rest.slice(dot.length)) || rest.slice(dot.length).toLowerCase()}`;
+  return `${lead}${dot}${toAscii(rest.slice(dot.length)) || rest.slice(dot.length).toLowerCase()}`;
+}
+
+/** `domainToASCII` alone reads a host out of what has more in it than a host. Empty when there is none. */
+function toAscii(text: string): string {
+  return /^[\p{L}\p{M}\p{N}._-]+$/u.test(text) ? domainToASCII(text) : "";
 }
 
 /** Escaped as a request's path is, the wildcard kept. */
