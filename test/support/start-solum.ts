@@ -24,6 +24,10 @@ export const wranglers = { "4.156": "wrangler", "4.125": "wrangler-4-125" } as c
 export type WranglerVersion = keyof typeof wranglers;
 
 export type Answer = { status: number; headers: IncomingHttpHeaders; body: Buffer; text: string };
+export type ApiAnswer = {
+  status: number;
+  json: { success: boolean; errors: { code: number; message: string }[]; result: unknown };
+};
 export type Outcome = { code: number; output: string };
 
 /** A Solum of its own for a test: the built program, in temporary folders, on a free port. */
@@ -169,23 +173,17 @@ export class Solum implements AsyncDisposable {
   }
 
   /** A request to the API below the first account. */
-  async api(
-    method: string,
-    path: string,
-    body?: unknown,
-  ): Promise<{
-    status: number;
-    json: { success: boolean; errors: { code: number; message: string }[]; result: unknown };
-  }> {
-    const answer = await this.request(
-      "localhost",
-      `/client/v4/accounts/${this.environment["CLOUDFLARE_ACCOUNT_ID"]}${path}`,
-      {
-        method,
-        headers: { authorization: `Bearer ${this.environment["CLOUDFLARE_API_TOKEN"]}` },
-        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-      },
-    );
+  async api(method: string, path: string, body?: unknown): Promise<ApiAnswer> {
+    return this.v4(method, `/accounts/${this.environment["CLOUDFLARE_ACCOUNT_ID"]}${path}`, body);
+  }
+
+  /** The same for what lies outside of accounts. */
+  async v4(method: string, path: string, body?: unknown): Promise<ApiAnswer> {
+    const answer = await this.request("localhost", `/client/v4${path}`, {
+      method,
+      headers: { authorization: `Bearer ${this.environment["CLOUDFLARE_API_TOKEN"]}` },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    });
     return { status: answer.status, json: JSON.parse(answer.text) as never };
   }
 
