@@ -22,6 +22,14 @@ export function publicUrl(config: Config, host: string): string {
   return `${config.publicScheme}://${host}${port}`;
 }
 
+/**
+ * The first account's subdomain when the app domain is one on workers.dev: older wranglers print
+ * `<worker>.<subdomain>.workers.dev` whatever the API says of addresses (wrangler-api §3.8), and that is then the truth.
+ */
+export function workersDevSubdomain(appDomain: string): string | undefined {
+  return /^([a-z0-9-]+)\.workers\.dev$/.exec(appDomain)?.[1];
+}
+
 /** The first account's Workers are directly below the app domain, others' below their account's label. */
 export function accountLabels(accounts: readonly { id: string; subdomain: string }[]): Map<string, string | undefined> {
   return new Map(accounts.map(({ id, subdomain }, index) => [id, index === 0 ? undefined : subdomain]));

@@ -22,7 +22,7 @@ import { releases } from "#products/workers/releases.ts";
 import { workerStore } from "#products/workers/store.ts";
 import { zoneStore } from "#products/zones/store.ts";
 import { consolePage } from "#roles/console-page.ts";
-import { publicUrl, reservedNames, workerAddress } from "#roles/addresses.ts";
+import { publicUrl, reservedNames, workerAddress, workersDevSubdomain } from "#roles/addresses.ts";
 import { egressRules } from "#roles/egress-rules.ts";
 import { readKeys, readToken } from "#roles/keys.ts";
 import { openRole, serveUntilTold } from "#roles/role.ts";
@@ -47,7 +47,7 @@ export async function runControl(runtimeFolder: string): Promise<void> {
     await mkdir(folder, { recursive: true, mode: 0o700 });
   const db = await openDatabase(data.controlDb, ["accounts", "workers", "queues", "d1", "zones"]);
   const accounts = accountStore(db);
-  await accounts.ensureFirst(await readToken(data));
+  await accounts.ensureFirst(await readToken(data), workersDevSubdomain(config.appDomain));
 
   const deployer = supervisorClient(runtime.supervisor);
   const stores = storeClient(runtime.stores);

@@ -150,3 +150,18 @@ describe.each(versions)("wrangler %s", (version) => {
     });
   });
 });
+
+test("an app domain on workers.dev is what every wrangler prints, and where Workers answer", async () => {
+  await using acme = await Solum.start("--app-domain", "acme.workers.dev");
+  for (const version of versions) {
+    const name = `dev-${version.replace(".", "")}`;
+    const folder = project(acme, name);
+    const deployed = await acme.wrangler(folder, ["deploy"], { version });
+    expect(deployed.code, deployed.output).toBe(0);
+    expect(deployed.output).toContain(`https://${name}.acme.workers.dev`);
+    expect((await acme.request(`${name}.acme.workers.dev`, "/x")).text).toBe(`${name} /x`);
+    const { output } = await acme.wrangler(folder, ["versions", "upload"], { version });
+    expect(output).toMatch(new RegExp(`Version Preview URL: https://[0-9a-f]{8}-${name}\\.acme\\.workers\\.dev`));
+  }
+  expect((await acme.api("GET", "/workers/subdomain")).json.result).toEqual({ subdomain: "acme" });
+});

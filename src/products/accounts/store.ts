@@ -15,8 +15,11 @@ export interface AccountStore {
   list(): Promise<Account[]>;
   create(account: { name: string; subdomain: string }): Promise<Account>;
   addToken(token: { accountId: string; name: string; token: string }): Promise<void>;
-  /** The first account, made now if there is none, with `token` as a token of it. */
-  ensureFirst(token: string): Promise<string>;
+  /**
+   * The first account, made now if there is none, with `token` as a token of it. `subdomain` is what it has from now on;
+   * without, it keeps the one it has.
+   */
+  ensureFirst(token: string, subdomain?: string): Promise<string>;
   setSubdomain(accountId: string, subdomain: string): Promise<void>;
   subdomainIsTaken(subdomain: string): Promise<boolean>;
 }
@@ -55,14 +58,16 @@ export function accountStore(db: Database): AccountStore {
         createdOn: new Date().toISOString(),
       });
     },
-    async ensureFirst(token) {
+    async ensureFirst(token, subdomain) {
       const createdOn = new Date().toISOString();
       const accountId = await db.write(writes.ensureFirstAccount, {
         id: newHexId(),
         name: "Solum",
-        subdomain: "solum",
+        subdomain: subdomain ?? "solum",
         createdOn,
       });
+      if (subdomain !== undefined && !(await store.subdomainIsTaken(subdomain)))
+        await store.setSubdomain(accountId, subdomain);
       await store.addToken({ accountId, name: "Command line", token });
       return accountId;
     },
