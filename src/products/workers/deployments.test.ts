@@ -200,6 +200,27 @@ test("what triggered a deployment is not for a client to say; messages are cut, 
   expect(firstError(await api.call("POST", "/workers/scripts/hello/versions", tooLong))?.code).toBe(10021);
 });
 
+test("deployments have pages, newest first; any but the one in force can be deleted", async () => {
+  await api.put("hello", moduleUpload());
+  const version = await upload();
+  for (let n = 0; n < 11; n++) await deploy([[version.id, 100]], "", { "workers/message": `${n}` });
+  expect(await deployments()).toHaveLength(10);
+  const page = async (query: string) => {
+    const answer = await api.call("GET", `/workers/scripts/hello/deployments?${query}`);
+    return (answer.json.result as { deployments: { id: string; annotations: object }[] }).deployments;
+  };
+  const [ninth, tenth] = await page("page=5&per_page=2");
+  expect(ninth?.annotations).toMatchObject({ "workers/message": "2" });
+  expect(await page("page=9&per_page=2")).toEqual([]);
+  const remove = (id: string | undefined, token?: string) =>
+    api.call("DELETE", `/workers/scripts/hello/deployments/${id}`, undefined, token);
+  expect(firstError(await remove(tenth?.id, "theirs"))?.code).toBe(10007);
+  expect((await remove(tenth?.id)).json.result).toBeNull();
+  expect(firstError(await remove(tenth?.id))?.code).toBe(10025);
+  expect(firstError(await remove((await page(""))[0]?.id))?.code).toBe(10021);
+  expect(await page("per_page=100")).toHaveLength(11);
+});
+
 test("secrets are not set while another version is rolling out", async () => {
   await api.put("hello", moduleUpload());
   const [old, fresh] = [await upload(), await upload()];

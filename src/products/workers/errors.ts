@@ -8,6 +8,9 @@ export const workerErrors = {
   serviceNotFound: () => new ApiError(404, 10090, "This Worker does not exist on your account."),
   versionNotFound: () => new ApiError(404, 10025, "This version does not exist for this Worker."),
   deploymentNotFound: () => new ApiError(404, 10025, "This deployment does not exist for this Worker."),
+  /** The rule is documented (workers/scripts/deployments: delete); code and text are ours. */
+  deploymentInForce: () =>
+    new ApiError(400, 10021, "The latest deployment, which is actively serving traffic, cannot be deleted."),
   secretNotFound: (name: string) => new ApiError(404, 10056, `Binding '${name}' not found.`),
   noVersions: () => new ApiError(404, 10222, "This Worker has no versions yet."),
   invalidName: (why: string) => new ApiError(400, 10016, `Invalid Worker name: ${why}`),

@@ -80,6 +80,13 @@ export function scriptRoutes(parts: WorkerParts): Api {
     return ok(c, subdomainJson({ ...worker, ...change }));
   });
 
+  app.delete("/scripts/:name/subdomain", async (c) => {
+    const worker = await store.get(accountOf(c), param(c, "name"));
+    const change = { subdomainEnabled: false, previewsEnabled: false };
+    await releases.setSubdomain(worker, change);
+    return ok(c, subdomainJson({ ...worker, ...change }));
+  });
+
   return app;
 }
 

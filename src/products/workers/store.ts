@@ -25,7 +25,9 @@ export interface WorkerStore {
   /** Sealed secrets of a version, by name. */
   secretsOf(versionId: string): Promise<Map<string, Uint8Array>>;
   /** Newest first; the first one is in force. */
-  listDeployments(worker: Worker, max: number): Promise<Deployment[]>;
+  listDeployments(worker: Worker, max: number, offset?: number): Promise<Deployment[]>;
+  /** False when there is no such deployment; the one in force is not to be deleted. */
+  deleteDeployment(worker: Worker, deploymentId: string): Promise<boolean>;
   /** Sets of assets of the versions that were deployed at any time since then, the latest first. */
   assetTreesSince(worker: Worker, since: string): Promise<string[]>;
   commitVersion(change: writes.NewVersion): Promise<number>;
@@ -79,10 +81,10 @@ export function workerStore(db: Database): WorkerStore {
     async secretsOf(versionId) {
       return readSecrets(db, versionId);
     },
-    async listDeployments(worker, max) {
+    async listDeployments(worker, max, offset = 0) {
       const rows = db
-        .prepare("SELECT deployment FROM deployments WHERE worker_id = ? ORDER BY sequence DESC LIMIT ?")
-        .all(worker.id, max);
+        .prepare("SELECT deployment FROM deployments WHERE worker_id = ? ORDER BY sequence DESC LIMIT ? OFFSET ?")
+        .all(worker.id, max, offset);
       return rows.map(toDeployment);
     },
     async assetTreesSince(worker, since) {
@@ -94,6 +96,8 @@ export function workerStore(db: Database): WorkerStore {
       const versions = await Promise.all([...ids].map((id) => store.findVersion(worker, id)));
       return [...new Set(versions.flatMap((version) => version?.runnable.assets?.tree ?? []))];
     },
+    deleteDeployment: (worker, deploymentId) =>
+      db.write(writes.deleteDeployment, { workerId: worker.id, id: deploymentId }),
     commitVersion: (change) => db.write(writes.commitVersion, change),
     commitDeployment: (accountId, deployment) => db.write(writes.commitDeployment, { accountId, deployment }),
     update: (change) => db.write(writes.updateWorker, change),

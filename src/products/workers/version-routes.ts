@@ -38,7 +38,9 @@ export function versionRoutes({ store, releases, workerBytes }: WorkerParts): Ap
 
   app.get("/scripts/:name/deployments", async (c) => {
     const worker = await store.get(accountOf(c), param(c, "name"));
-    return ok(c, { deployments: (await store.listDeployments(worker, limits.deploymentsListed)).map(deploymentJson) });
+    const { page, perPage } = pageOf(c, { perPage: limits.deploymentsListed, perPageMax: limits.deploymentsKnown });
+    const deployments = await store.listDeployments(worker, perPage, (page - 1) * perPage);
+    return ok(c, { deployments: deployments.map(deploymentJson) });
   });
 
   app.get("/scripts/:name/deployments/:deployment_id", async (c) => {
@@ -49,6 +51,12 @@ export function versionRoutes({ store, releases, workerBytes }: WorkerParts): Ap
     );
     if (!found) throw workerErrors.deploymentNotFound();
     return ok(c, deploymentJson(found));
+  });
+
+  app.delete("/scripts/:name/deployments/:deployment_id", async (c) => {
+    const worker = await store.get(accountOf(c), param(c, "name"));
+    if (!(await store.deleteDeployment(worker, param(c, "deployment_id")))) throw workerErrors.deploymentNotFound();
+    return ok(c, null);
   });
 
   app.post("/scripts/:name/deployments", async (c) => {

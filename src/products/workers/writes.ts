@@ -80,6 +80,17 @@ export const commitDeployment = transaction(
   },
 );
 
+export const deleteDeployment = transaction(
+  "workers.deleteDeployment",
+  (db, { workerId, id }: { workerId: string; id: string }): boolean => {
+    const latest = db
+      .prepare("SELECT id FROM deployments WHERE worker_id = ? ORDER BY sequence DESC LIMIT 1")
+      .get(workerId);
+    if (latest?.["id"] === id) throw workerErrors.deploymentInForce();
+    return db.prepare("DELETE FROM deployments WHERE worker_id = ? AND id = ?").run(workerId, id).changes > 0;
+  },
+);
+
 function insertDeployment(db: WriteConnection, accountId: string, deployment: Deployment): void {
   db.prepare("INSERT INTO deployments (id, account_id, worker_id, created_on, deployment) VALUES (?, ?, ?, ?, ?)").run(
     deployment.id,
@@ -217,5 +228,13 @@ export const workersSchema: DatabaseSchema = {
        PRIMARY KEY (worker_id, alias)
      ) WITHOUT ROWID, STRICT;`,
   ],
-  transactions: [commitVersion, commitDeployment, updateWorker, deleteWorker, openAssetSession, addAssets],
+  transactions: [
+    commitVersion,
+    commitDeployment,
+    deleteDeployment,
+    updateWorker,
+    deleteWorker,
+    openAssetSession,
+    addAssets,
+  ],
 };
