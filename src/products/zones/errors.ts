@@ -30,7 +30,6 @@ export const zoneErrors = {
       10020,
       `A route with the same pattern already exists: ${pattern} is assigned to ${script === undefined ? "no Worker" : `the Worker ${script}`}.`,
     ),
-  tooManyRoutes: (max: number) => new ApiError(400, 10021, `A zone has at most ${max} routes.`),
   /** The text is ours, after that of 100117, which is about DNS records. */
   hostnameTaken: (hostname: string, script: string) =>
     new ApiError(
@@ -40,5 +39,6 @@ export const zoneErrors = {
     ),
   hostnameInvalid: (hostname: string) =>
     new ApiError(400, 10022, `Custom domain ${JSON.stringify(hostname.slice(0, 300))} is not a host name`),
-  tooManyDomains: (max: number) => new ApiError(400, 10021, `A zone has at most ${max} custom domains.`),
+  tooMany: (whose: string, max: number, what: "zone_routes" | "custom_domains") =>
+    new ApiError(400, 10021, `${whose} has at most ${max} ${what === "zone_routes" ? "routes" : "custom domains"}.`),
 };

@@ -31,8 +31,11 @@ export const limits = {
   /** https://developers.cloudflare.com/workers/platform/limits/#routes-and-domains */
   routesPerZone: 1000,
   domainsPerZone: 100,
+  /** Of one account, and of all: the whole routing table has to fit in the 64 MiB that the ingress takes. */
+  perAccount: 5000,
+  inAll: 20_000,
   /** Characters of a pattern. */
-  patternLength: 2048,
+  patternLength: 1024,
 } as const;
 
 export const newZone = z.looseObject({

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import type { RoutedWorker } from "#products/zones/plans.ts";
+import { limits } from "#products/zones/schema.ts";
 import type { ZoneStore } from "#products/zones/store.ts";
 
 export type ZoneWorld = {
@@ -178,6 +179,21 @@ export function zoneStoreContract(open: () => Promise<ZoneWorld>): void {
     for (const pattern of ["example.net/*", "www.example.net/*", "*.www.example.net/*"])
       await store.createRoute(zone, { pattern, worker: hello });
     expect(await store.setDomains(hello, [domain("shop.example.net")], replacing)).toHaveLength(1);
+  });
+
+  test("a zone has so many custom domains and no more; nothing of one change too many is written", async () => {
+    const { store, anna, hello } = await open();
+    await store.create(anna, "example.com");
+    const many = Array.from({ length: limits.domainsPerZone }, (_, n) => domain(`${n}.example.com`));
+    await store.setDomains(hello, many, replacing);
+    const more = store.setDomains(
+      hello,
+      [...many.slice(1), domain("a.example.com"), domain("b.example.com")],
+      replacing,
+    );
+    await expect(more).rejects.toMatchObject({ code: 10021 });
+    expect((await store.domains(anna)).map(({ hostname }) => hostname)).toContain("0.example.com");
+    await store.setDomains(hello, [...many.slice(1), domain("a.example.com")], replacing);
   });
 
   test("routes and domains go with their Worker, and with their zone", async () => {

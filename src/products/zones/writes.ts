@@ -34,7 +34,10 @@ export type NewRoute = {
   createdOn: string;
 };
 
-export const createRoute = transaction("zones.createRoute", (db, route: NewRoute): void => insertRoute(db, route));
+export const createRoute = transaction("zones.createRoute", (db, route: NewRoute): void => {
+  insertRoute(db, route);
+  checkRoom(db, "zone_routes", [route]);
+});
 
 /** Another pattern or another Worker for a route that keeps its id. */
 export const replaceRoute = transaction("zones.replaceRoute", (db, route: NewRoute): boolean => {
@@ -61,6 +64,7 @@ export const replaceWorkerRoutes = transaction(
       const known = idOf.get(`${route.zoneId} ${route.pattern}`);
       insertRoute(db, { ...route, id: typeof known === "string" ? known : route.id });
     }
+    checkRoom(db, "zone_routes", routes);
   },
 );
 
@@ -75,8 +79,6 @@ function insertRoute(db: WriteConnection, route: NewRoute): void {
     .get(route.zoneId, scheme ?? "", host, path);
   if (same)
     throw zoneErrors.duplicateRoute(route.pattern, same["script"] === null ? undefined : String(same["script"]));
-  const { count } = db.prepare("SELECT count(*) AS count FROM zone_routes WHERE zone_id = ?").get(route.zoneId) ?? {};
-  if (Number(count) >= limits.routesPerZone) throw zoneErrors.tooManyRoutes(limits.routesPerZone);
   db.prepare(
     `INSERT INTO zone_routes (id, account_id, zone_id, worker_id, pattern, scheme, host, path, created_on)
      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
@@ -119,6 +121,7 @@ export const setDomains = transaction(
           db.prepare("DELETE FROM custom_domains WHERE hostname = ?").run(hostname ?? "");
     }
     for (const domain of change.domains) setDomain(db, domain, change.override);
+    checkRoom(db, "custom_domains", change.domains);
   },
 );
 
@@ -132,9 +135,6 @@ function setDomain(db: WriteConnection, domain: NewDomain, override: boolean): v
     .get(domain.hostname);
   if (before && before["worker_id"] !== domain.workerId && !override)
     throw zoneErrors.hostnameTaken(domain.hostname, String(before["script"]));
-  const { count } =
-    db.prepare("SELECT count(*) AS count FROM custom_domains WHERE zone_id = ?").get(domain.zoneId) ?? {};
-  if (!before && Number(count) >= limits.domainsPerZone) throw zoneErrors.tooManyDomains(limits.domainsPerZone);
   db.prepare(
     `INSERT INTO custom_domains (id, account_id, zone_id, worker_id, hostname, enabled, previews_enabled, created_on)
      VALUES (?, ?, ?, ?, ?, ?, ?, ?)
@@ -157,6 +157,23 @@ export const deleteDomain = transaction(
   (db, { accountId, id }: { accountId: string; id: string }): boolean =>
     db.prepare("DELETE FROM custom_domains WHERE id = ? AND account_id = ?").run(id, accountId).changes > 0,
 );
+
+/** Refuses a change that leaves a zone, an account or the whole installation with more than it can have. */
+function checkRoom(
+  db: WriteConnection,
+  table: "zone_routes" | "custom_domains",
+  added: readonly { zoneId: string; accountId: string }[],
+): void {
+  const check = (whose: string, max: number, where: string, ...values: string[]) => {
+    const count = db.prepare(`SELECT count(*) AS count FROM ${table} ${where}`).get(...values)?.["count"];
+    if (Number(count) > max) throw zoneErrors.tooMany(whose, max, table);
+  };
+  const perZone = table === "zone_routes" ? limits.routesPerZone : limits.domainsPerZone;
+  for (const zoneId of new Set(added.map((row) => row.zoneId))) check("A zone", perZone, "WHERE zone_id = ?", zoneId);
+  for (const accountId of new Set(added.map((row) => row.accountId)))
+    check("An account", limits.perAccount, "WHERE account_id = ?", accountId);
+  check("This installation", limits.inAll, "");
+}
 
 /** The Worker may have been deleted, and the zone too, since they were looked up. */
 function requireWorker(
