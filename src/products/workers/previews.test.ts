@@ -52,7 +52,9 @@ test("an alias leads to the version that got it last", async () => {
   await start("hello");
   const first = await upload("hello", "staging");
   expect(previewed("staging-hello.apps.example.net")).toBe(first);
+  const settled = api.settled;
   const second = await upload("hello", "staging");
+  expect(api.settled).toBe(settled + 1);
   expect(previewed("staging-hello.apps.example.net")).toBe(second);
   const { items } = (await api.call("GET", "/workers/scripts/hello/versions")).json.result as {
     items: { annotations: Record<string, string>; metadata: { has_preview: boolean } }[];

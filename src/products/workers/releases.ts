@@ -260,7 +260,8 @@ async function commit(
     ...(deployment ? { deployment } : {}),
     ...(previewAlias === undefined ? {} : { previewAlias }),
   });
-  if (deployment) await parts.deployer.settle();
+  // An alias in use moves to this version.
+  if (deployment || previewAlias !== undefined) await parts.deployer.settle();
   return { worker, version: { ...version, number } };
 }
 
