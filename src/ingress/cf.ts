@@ -37,6 +37,21 @@ export function passesSoFar(cdnLoop: string | undefined): number {
   return passes;
 }
 
+/** How a client's connection is protected; as in `request.cf`, whose names of ciphers are BoringSSL's. */
+export type Transport = { httpProtocol: "HTTP/2" | undefined; tlsVersion: string; tlsCipher: string };
+
+const plainTransport: Transport = { httpProtocol: undefined, tlsVersion: "", tlsCipher: "" };
+
+/** OpenSSL's names of the ciphers of TLS 1.3, as Cloudflare shows them (AEAD-AES128-GCM-SHA256 in request.cf.tlsCipher). */
+export function cfCipherName(openssl: string): string {
+  return openssl.startsWith("TLS_")
+    ? openssl.replace("TLS_AES_", "AEAD-AES").replace("TLS_", "AEAD-").replaceAll("_", "-")
+    : openssl;
+}
+
+/** The JSON of `request.cf` for a request of HTTP/1.`minor`, or of HTTP/2 where the transport says so. */
+export type CfBlob = (minor: number, acceptEncoding: string | undefined) => string;
+
 const blobsRemembered = 512;
 const rememberedBytes = 128;
 
@@ -44,15 +59,29 @@ const rememberedBytes = 128;
  * The JSON of `request.cf`, by what varies between requests. The documented keys are always there
  * (workers/runtime-apis/request, IncomingRequestCfProperties), with the values of a request that nothing is known about.
  */
-export function cfBlobs(colo: string): (minor: number, acceptEncoding: string | undefined) => string {
-  const [before, after] = splitAtVarying(colo);
+export function cfBlobs(colo: string): (transport?: Transport) => CfBlob {
+  // One for each cipher and version that a client may choose: a few dozen at most.
+  const byTransport = new Map<string, CfBlob>();
+  return (transport = plainTransport) => {
+    const key = `${transport.httpProtocol}/${transport.tlsVersion}/${transport.tlsCipher}`;
+    let blobs = byTransport.get(key);
+    if (!blobs) {
+      blobs = blobsOf(colo, transport);
+      byTransport.set(key, blobs);
+    }
+    return blobs;
+  };
+}
+
+function blobsOf(colo: string, transport: Transport): CfBlob {
+  const [before, after] = splitAtVarying(colo, transport);
   const known = [new Map<string, string>(), new Map<string, string>()] as const;
   return (minor, acceptEncoding = "") => {
     const byEncoding = known[minor === 0 ? 0 : 1];
     const found = byEncoding.get(acceptEncoding);
     if (found !== undefined) return found;
     const blob = flat(
-      `${before}"httpProtocol":"HTTP/1.${minor}","clientAcceptEncoding":${asciiJson(acceptEncoding)}${after}`,
+      `${before}"httpProtocol":"${transport.httpProtocol ?? `HTTP/1.${minor}`}","clientAcceptEncoding":${asciiJson(acceptEncoding)}${after}`,
     );
     if (acceptEncoding.length <= rememberedBytes) {
       if (byEncoding.size >= blobsRemembered) byEncoding.clear();
@@ -62,7 +91,7 @@ export function cfBlobs(colo: string): (minor: number, acceptEncoding: string | 
   };
 }
 
-function splitAtVarying(colo: string): [string, string] {
+function splitAtVarying(colo: string, { tlsVersion, tlsCipher }: Transport): [string, string] {
   const constant = JSON.stringify({
     clientTcpRtt: 0,
     colo,
@@ -81,8 +110,8 @@ function splitAtVarying(colo: string): [string, string] {
     asOrganization: "",
     edgeRequestKeepAliveStatus: 1,
     requestPriority: "",
-    tlsCipher: "",
-    tlsVersion: "",
+    tlsCipher,
+    tlsVersion,
     tlsClientAuth: noClientCertificate,
     tlsClientHelloLength: "",
     tlsClientRandom: "",

@@ -1,9 +1,9 @@
 import type { Socket } from "node:net";
+import { TLSSocket } from "node:tls";
 import { createLogger } from "#core/log.ts";
-import { flat } from "#http/wire/flat.ts";
 import { fieldOf, parseRequestHead, WireError, type RequestHead } from "#http/wire/head.ts";
 import type { Client, Works } from "#ingress/client.ts";
-import type { Admission, Door } from "#ingress/door.ts";
+import type { Admission, Channel, Door, Sender } from "#ingress/door.ts";
 import { pages, Refusal, renderPage, type Page } from "#ingress/error-pages.ts";
 import { HeadReader } from "#ingress/head-reader.ts";
 import { Exchange } from "#ingress/proxy.ts";
@@ -23,12 +23,21 @@ type Phase =
   /** We have said all; what the client still sends is thrown away. */
   | "closing";
 
+/** What serves one connection, until that closes. */
+export interface Served {
+  /** Looks at the time limits. */
+  sweep(now: number): void;
+  /** Closes when there is no request; otherwise the connection ends with what is under way. */
+  stop(): void;
+  destroy(): void;
+}
+
 /** One client: reads its requests one after the other and has each of them answered. */
-export class Connection implements Client {
+export class Connection implements Client, Served {
   readonly #socket: Socket;
   readonly #door: Door;
   readonly #works: Works;
-  readonly #peerLines: string;
+  readonly #sender: Sender;
   readonly #newRay: () => string;
   readonly #heads: HeadReader;
   #phase: Phase = "head";
@@ -43,12 +52,12 @@ export class Connection implements Client {
   #advancing = false;
   #heldBack = false;
 
-  constructor(socket: Socket, door: Door, works: Works, newRay: () => string) {
+  constructor(socket: Socket, channel: Channel, door: Door, works: Works, newRay: () => string) {
     this.#socket = socket;
     this.#door = door;
     this.#works = works;
     this.#newRay = newRay;
-    this.#peerLines = flat(door.describePeer(plainAddress(socket.remoteAddress)));
+    this.#sender = door.describe(channel);
     this.#heads = new HeadReader(works.limits.headBytes);
     this.#since = works.clock.now;
     socket.on("data", (bytes: Buffer) => this.#receive(bytes));
@@ -60,7 +69,6 @@ export class Connection implements Client {
     socket.on("close", () => this.#closed());
   }
 
-  /** Closes when there is no request; otherwise the connection ends with the answer under way. */
   stop(): void {
     if (!this.#exchange && !this.#heads.begun && this.#queued === 0 && !this.#isClosing) this.#close();
   }
@@ -69,7 +77,6 @@ export class Connection implements Client {
     this.#socket.destroy();
   }
 
-  /** Looks at the time limits. */
   sweep(now: number): void {
     const { limits } = this.#works;
     const elapsedMs = now - this.#since;
@@ -152,8 +159,10 @@ export class Connection implements Client {
 
   cut(unframed: boolean): void {
     this.#release();
-    // Without framing only a reset tells the client that something is missing. Unix sockets have none; there the framing is ours.
-    if (unframed && this.#socket.remoteAddress !== undefined) this.#socket.resetAndDestroy();
+    // Without framing only a reset tells the client that something is missing, or with TLS an end without its farewell. Unix
+    // sockets have neither; there the framing is ours.
+    if (unframed && this.#socket instanceof TLSSocket) this.#socket.destroy();
+    else if (unframed && this.#socket.remoteAddress !== undefined) this.#socket.resetAndDestroy();
     else {
       this.#enter("closing");
       this.#watchReader();
@@ -236,7 +245,7 @@ export class Connection implements Client {
     this.#head = head;
     if (!head.expectContinue && fieldOf(head.fields, "expect") !== undefined)
       throw new WireError(417, "only 100-continue can be expected");
-    const admission = this.#door.admit(head, this.#peerLines);
+    const admission = this.#door.admit(head, this.#sender);
     this.#admission = admission;
     const exchange = new Exchange(this, this.#works, head, admission);
     this.#exchange = exchange;
@@ -343,9 +352,4 @@ function refuseGarbage(bytes: Buffer): void {
   const first = bytes[0] ?? 0;
   if (first === 0x16) throw new WireError(400, "this port speaks HTTP without TLS");
   if (first < 0x21 && first !== 0x0d) throw new WireError(400, "malformed request line");
-}
-
-/** An IPv4 address as it is, also when it comes in the form of IPv6. */
-function plainAddress(address: string | undefined): string | undefined {
-  return address?.startsWith("::ffff:") ? address.slice("::ffff:".length) : address;
 }

@@ -29,7 +29,14 @@ test("one address may have so many connections; others and loopback are not conc
     admit: () => {
       throw new Error("nobody asks");
     },
-    describePeer: () => "",
+    describe: () => ({
+      lines: "",
+      scheme: "http",
+      cfBlob: () => "{}",
+      covers: undefined,
+      hostless: false,
+      caller: undefined,
+    }),
     left: () => {},
   };
   // Tests have only loopback; where the connection says that it comes from is put in its place.

@@ -1,4 +1,5 @@
 import { WireError, type RequestHead } from "#http/wire/head.ts";
+import type { CfBlob, Transport } from "#ingress/cf.ts";
 import { pages, Refusal, type Page } from "#ingress/error-pages.ts";
 import { splitAbsolute } from "#ingress/route-match.ts";
 import type { Destination } from "#ingress/routing.ts";
@@ -22,11 +23,31 @@ export type Admission = {
   upgrade: boolean;
 };
 
+/** What is known of the connection that a request came by. */
+export type Channel = {
+  address: string | undefined;
+  tls: { transport: Transport; covers: (host: string) => boolean } | undefined;
+};
+
+/** How the requests of one connection, or of one Worker, are described to those who answer. */
+export type Sender = {
+  /** Lines about the sender, loop count and scheme. */
+  lines: string;
+  scheme: "http" | "https";
+  cfBlob: CfBlob;
+  /** Whether the certificate that the sender was shown stands for a host; undefined without one. */
+  covers: ((host: string) => boolean) | undefined;
+  /** The target may stand without `Host`. */
+  hostless: boolean;
+  /** Id of the Worker that asks. */
+  caller: string | undefined;
+};
+
 /** A way into the ingress: who may come in by it, and how their requests are described to those who answer. */
 export interface Door {
-  /** Lets a request in or throws a Refusal or WireError. `peerLines`: from `describePeer`, once for each connection. */
-  admit(head: RequestHead, peerLines: string): Admission;
-  describePeer(address: string | undefined): string;
+  /** Lets a request in or throws a Refusal or WireError. `sender`: from `describe`, once for each connection. */
+  admit(head: RequestHead, sender: Sender): Admission;
+  describe(channel: Channel): Sender;
   /** Called once for each request that was let in, when nothing of it is left. */
   left(): void;
 }

@@ -26,6 +26,12 @@ export const pages = {
     title: "There is nothing at this address",
     detail: `No Worker answers for ${host}. Workers answer at ${hint.worker}; the console is at ${hint.console}.`,
   }),
+  // RFC 9110 §15.5.20: the client used a connection that was opened for another host.
+  misdirected: (): Page => ({
+    status: 421,
+    title: "This connection is not for this host",
+    detail: "The certificate that it was opened with does not stand for the host that is asked for.",
+  }),
   noLongerThere: (): Page => ({
     status: 404,
     title: "There is nothing at this address",
@@ -149,6 +155,7 @@ const reasons: Record<number, string> = {
   413: "Content Too Large",
   414: "URI Too Long",
   417: "Expectation Failed",
+  421: "Misdirected Request",
   431: "Request Header Fields Too Large",
   500: "Internal Server Error",
   501: "Not Implemented",

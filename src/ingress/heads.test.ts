@@ -70,7 +70,7 @@ test("passes through Workers are counted, whoever else is on the way", () => {
 });
 
 test("request.cf is ASCII and JSON whatever the client accepts", () => {
-  const blob = cfBlobs("SOL");
+  const blob = cfBlobs("SOL")();
   const odd = 'gzip"\\\u00ff';
   expect(blob(1, odd)).toMatch(/^[\x20-\x7e]+$/);
   expect(JSON.parse(blob(1, odd))).toMatchObject({ clientAcceptEncoding: odd, httpProtocol: "HTTP/1.1" });

@@ -3,7 +3,7 @@ import { capabilityReader } from "#core/capability.ts";
 import { bindHeader } from "#core/binding-piece.ts";
 import { platformCapabilities, privateHeaders } from "#runtime/routes.ts";
 import { passesSoFar } from "#ingress/cf.ts";
-import { addressOf, asksForWebSocket, checkRequest, type Admission, type Door } from "#ingress/door.ts";
+import { addressOf, asksForWebSocket, checkRequest, type Admission, type Door, type Sender } from "#ingress/door.ts";
 import { pages, Refusal } from "#ingress/error-pages.ts";
 import { canonicalHead, serviceRules } from "#ingress/request-head.ts";
 import { senderLines, type HostDesk } from "#ingress/public-door.ts";
@@ -14,18 +14,26 @@ import { senderLines, type HostDesk } from "#ingress/public-door.ts";
  */
 export class PlatformDoor implements Door {
   readonly #desk: HostDesk;
-  readonly #workerId: string;
+  readonly #sender: Sender;
   readonly #bound: (token: string | undefined, kind: string) => string | undefined;
   #underWay = 0;
 
   constructor(desk: HostDesk, workerId: string, capabilityKey: Buffer) {
     this.#desk = desk;
-    this.#workerId = workerId;
+    this.#sender = {
+      lines: "",
+      scheme: desk.premises.edge.scheme,
+      cfBlob: desk.cfBlobs(),
+      covers: undefined,
+      hostless: true,
+      caller: workerId,
+    };
     this.#bound = capabilityReader(capabilityKey, workerId);
   }
 
-  describePeer(): string {
-    return "";
+  /** The same for every connection: only this Worker's processes can make one. */
+  describe(): Sender {
+    return this.#sender;
   }
 
   admit(head: RequestHead): Admission {
@@ -80,7 +88,7 @@ export class PlatformDoor implements Door {
     const said = addressOf(head, true).scheme ?? fieldOf(head.fields, privateHeaders.proto);
     const scheme = said === "http" || said === "https" ? said : edge.scheme;
     const lines = `${senderLines({ ...edge, scheme }, undefined, pass)}cf-worker: ${appDomain}\r\n`;
-    return this.#desk.admit(head, { lines, scheme, hostless: true, caller: this.#workerId });
+    return this.#desk.admit(head, { ...this.#sender, lines, scheme });
   }
 }
 

@@ -1,7 +1,16 @@
+import { flat } from "#http/wire/flat.ts";
 import { fieldOf, WireError, type RequestHead } from "#http/wire/head.ts";
 import { privateHeaders } from "#runtime/routes.ts";
-import { cfBlobs, clientLines, loopLine, raySource, type Edge } from "#ingress/cf.ts";
-import { addressOf, asksForWebSocket, checkRequest, type Admission, type Door } from "#ingress/door.ts";
+import { cfBlobs, clientLines, loopLine, raySource, type CfBlob, type Edge, type Transport } from "#ingress/cf.ts";
+import {
+  addressOf,
+  asksForWebSocket,
+  checkRequest,
+  type Admission,
+  type Channel,
+  type Door,
+  type Sender,
+} from "#ingress/door.ts";
 import { pages, Refusal } from "#ingress/error-pages.ts";
 import type { IngressLimits } from "#ingress/limits.ts";
 import { canonicalHead, consoleRules, publicRules } from "#ingress/request-head.ts";
@@ -18,28 +27,17 @@ export type Premises = {
   routing: Routing;
 };
 
-/** How a request that is routed by its host is described, whoever sent it. */
-export type Sender = {
-  /** Lines about the sender, loop count and scheme. */
-  lines: string;
-  scheme: "http" | "https";
-  /** The target may stand without `Host`. */
-  hostless: boolean;
-  /** Id of the Worker that asks. */
-  caller: string | undefined;
-};
-
 /** Reads requests that are for a public host name, and describes them to the console or a Worker. */
 export class HostDesk {
   readonly premises: Premises;
   readonly #readHost = hostReader();
   readonly #nextRay: () => string;
-  readonly #cfBlob: (minor: number, acceptEncoding: string | undefined) => string;
+  readonly cfBlobs: (transport?: Transport) => CfBlob;
 
   constructor(premises: Premises) {
     this.premises = premises;
     this.#nextRay = raySource(premises.edge.colo);
-    this.#cfBlob = cfBlobs(premises.edge.colo);
+    this.cfBlobs = cfBlobs(premises.edge.colo);
   }
 
   nextRay(): string {
@@ -51,10 +49,11 @@ export class HostDesk {
     const { target, host } = addressOf(head, sender.hostless);
     const name = this.#readHost(host);
     if (!name) throw new WireError(400, "the Host header is not a host name");
+    if (sender.covers && !sender.covers(name.name)) throw new Refusal(pages.misdirected());
     const { scheme, caller } = sender;
     const destination = { kind: "host", host: name.name, target, scheme, caller } as const;
     const route = routing.routeOf(destination);
-    const nothingThere = route ? undefined : this.#nothingAt(name);
+    const nothingThere = route ? undefined : this.#nothingAt(name, scheme);
     if (nothingThere && !mayBePreview(name.name, appDomain)) throw new Refusal(nothingThere);
     const by = route?.kind ?? "worker";
     const bodyBytesMax = route ? bodyBytesMaxOf(route, limits.consoleBodyBytes, requestBodyBytes) : requestBodyBytes;
@@ -69,18 +68,18 @@ export class HostDesk {
       return { ...common, head: text, explains: false };
     }
     if (target.startsWith("/cdn-cgi/")) throw new Refusal(pages.noSuchPath());
-    const blob = this.#cfBlob(head.minor, fieldOf(head.fields, "accept-encoding"));
+    const blob = sender.cfBlob(head.minor, fieldOf(head.fields, "accept-encoding"));
     const text =
       `${canonicalHead(head, request, publicRules)}${sender.lines}` +
       `cf-ray: ${ray}\r\n${privateHeaders.cf}: ${blob}\r\n\r\n`;
     return { ...common, head: text, explains: true };
   }
 
-  #nothingAt(host: Host) {
-    const { edge, appDomain, consoleHost } = this.premises;
+  #nothingAt(host: Host, scheme: string) {
+    const { appDomain, consoleHost } = this.premises;
     return pages.noSuchHost(host.name, {
-      worker: `${edge.scheme}://<worker>.${appDomain}${host.port}`,
-      console: `${edge.scheme}://${consoleHost}${host.port}`,
+      worker: `${scheme}://<worker>.${appDomain}${host.port}`,
+      console: `${scheme}://${consoleHost}${host.port}`,
     });
   }
 }
@@ -99,7 +98,7 @@ export function senderLines(edge: Edge, address: string | undefined, pass: numbe
   return `${clientLines(edge, address)}${loopLine(pass)}${privateHeaders.proto}: ${edge.scheme}\r\n`;
 }
 
-/** The public port: anyone may come, and nothing that they say about themselves is believed. */
+/** The public ports: anyone may come, and nothing that they say about themselves is believed. */
 export class PublicDoor implements Door {
   readonly #desk: HostDesk;
 
@@ -107,14 +106,22 @@ export class PublicDoor implements Door {
     this.#desk = desk;
   }
 
-  describePeer(address: string | undefined): string {
-    return senderLines(this.#desk.premises.edge, address ?? "0.0.0.0", 1);
+  describe({ address, tls }: Channel): Sender {
+    const { edge } = this.#desk.premises;
+    const scheme = tls ? "https" : edge.scheme;
+    return {
+      lines: flat(senderLines({ ...edge, scheme }, address ?? "0.0.0.0", 1)),
+      scheme,
+      cfBlob: this.#desk.cfBlobs(tls?.transport),
+      covers: tls?.covers,
+      hostless: false,
+      caller: undefined,
+    };
   }
 
-  admit(head: RequestHead, peerLines: string): Admission {
+  admit(head: RequestHead, sender: Sender): Admission {
     checkRequest(head, this.#desk.premises.limits);
-    const { scheme } = this.#desk.premises.edge;
-    return this.#desk.admit(head, { lines: peerLines, scheme, hostless: false, caller: undefined });
+    return this.#desk.admit(head, sender);
   }
 
   left(): void {}
