@@ -95,6 +95,11 @@ const settings = z.strictObject({
     .describe(
       "Memory of one process of a Worker, all that is its own: 9 MB of workerd, compiled code, heap, ArrayBuffers and WebAssembly.",
     ),
+  tlsPort: z.coerce.number().int().min(1).max(65535).optional().describe("Public TCP port for HTTPS, with HTTP/2."),
+  tlsCert: list
+    .default([])
+    .describe("PEM files of certificates with their chains, the first for unknown hosts; read anew when they change."),
+  tlsKey: list.default([]).describe("PEM files of their keys, in the same order."),
 });
 
 export type Config = Readonly<z.infer<typeof settings>>;
@@ -125,7 +130,9 @@ export function loadConfig(flags: SettingInput & { config?: string }): Config {
   const fromFile = namedFile ?? readFile(join(data, "config.json"), { optional: true });
   const result = settings.safeParse({ ...fromFile, ...before, data });
   if (!result.success) throw new UserError(explain(result.error));
-  return Object.freeze(checkTogether(result.data));
+  const absolute = (files: string[]) => files.map((name) => resolve(name));
+  const { tlsCert, tlsKey } = result.data;
+  return Object.freeze(checkTogether({ ...result.data, tlsCert: absolute(tlsCert), tlsKey: absolute(tlsKey) }));
 }
 
 function readVariables(): SettingInput {
@@ -153,6 +160,10 @@ function readFile(file: string, { optional = false } = {}): Record<string, unkno
 }
 
 function checkTogether(config: Config): Config {
+  if (config.tlsCert.length !== config.tlsKey.length)
+    throw new UserError("tlsCert and tlsKey must name as many files: a key for each certificate.");
+  if ((config.tlsPort !== undefined) !== config.tlsCert.length > 0)
+    throw new UserError("HTTPS needs tlsPort, tlsCert and tlsKey together.");
   const inside = config.consoleHost === config.appDomain || config.consoleHost.endsWith(`.${config.appDomain}`);
   if (inside && config.appDomain !== "localhost") {
     throw new UserError(

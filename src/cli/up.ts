@@ -33,7 +33,8 @@ export async function up(options: {
   await refuseSecond(data);
   const runtime = loaded.runtime ?? runtimeFolder(data);
   await prepareRuntime(runtime);
-  const port = await choosePort(loaded, runtime);
+  const port = await choosePort(loaded, loaded.port, runtime);
+  if (loaded.tlsPort !== undefined) await choosePort(loaded, loaded.tlsPort, runtime);
   const config = { ...loaded, data, runtime, port };
   await writeFile(runtimeLayout(runtime).config, JSON.stringify(config, null, 2), { mode: 0o600 });
 
@@ -91,18 +92,18 @@ async function checkOwner(folder: string): Promise<void> {
 }
 
 /** The port to serve: a free one for 0. Refused at once when another program has it. */
-async function choosePort(config: Config, runtime: string): Promise<number> {
+async function choosePort({ host }: Config, wanted: number, runtime: string): Promise<number> {
   const ours = findChildren(runtime).some(({ mark }) => /^ingress(-\d+)?$/.test(mark.name));
-  if (ours && config.port !== 0) return config.port;
+  if (ours && wanted !== 0) return wanted;
   const server = createServer();
   try {
-    server.listen(config.port, config.host === "localhost" ? "127.0.0.1" : config.host);
+    server.listen(wanted, host === "localhost" ? "127.0.0.1" : host);
     await once(server, "listening");
     const address = server.address();
-    return typeof address === "object" && address ? address.port : config.port;
+    return typeof address === "object" && address ? address.port : wanted;
   } catch (error) {
     if (systemCode(error) === "EADDRINUSE")
-      throw new UserError(`Port ${config.port} is in use by another program. Choose another: solum up --port N`);
+      throw new UserError(`Port ${wanted} is in use by another program. Choose another: solum up --port N`);
     throw error;
   } finally {
     server.close();

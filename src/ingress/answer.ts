@@ -27,6 +27,9 @@ export interface AnswerSink {
   switchProtocols(head: string, rest: Buffer): void;
 }
 
+/** What the answer is to. `bare`: the client wants bodies without chunks. */
+type Asked = { head: RequestHead; admission: Admission; bare: boolean };
+
 export type AnswerLimits = { headBytes: number; headerFields: number };
 
 /** Reads what a process sends for one request, and says what the client gets. Throws a WireError where it cannot be understood. */
@@ -34,6 +37,7 @@ export class Answer {
   readonly #sink: AnswerSink;
   readonly #request: RequestHead;
   readonly #admission: Admission;
+  readonly #bare: boolean;
   readonly #limits: AnswerLimits;
   readonly #date: () => string;
   readonly #heads: HeadReader;
@@ -43,10 +47,11 @@ export class Answer {
   /** Set while the head looks like that of an exception and its body is awaited. */
   #doubt: { head: ResponseHead; text: string; body: Buffer } | undefined;
 
-  constructor(sink: AnswerSink, request: RequestHead, admission: Admission, limits: AnswerLimits, date: () => string) {
+  constructor(sink: AnswerSink, asked: Asked, limits: AnswerLimits, date: () => string) {
     this.#sink = sink;
-    this.#request = request;
-    this.#admission = admission;
+    this.#request = asked.head;
+    this.#admission = asked.admission;
+    this.#bare = asked.bare;
     this.#limits = limits;
     this.#date = date;
     this.#heads = new HeadReader(limits.headBytes);
@@ -119,7 +124,8 @@ export class Answer {
   }
 
   #begin(text: string, head: ResponseHead, bytes: Buffer, from: number): void {
-    const plan = planResponse(this.#request, head, this.#sink.mayKeepClient(head.keepAlive));
+    const keeps = this.#sink.mayKeepClient(head.keepAlive);
+    const plan = planResponse(this.#request, head, { mayKeep: keeps, bare: this.#bare });
     const ours = clientHead(text, head, this.#request, plan, this.#stamp());
     const body = bodyReader(head.framing);
     this.#head = head;

@@ -7,6 +7,8 @@ import type { Waker } from "#ingress/waker.ts";
 
 /** The client's side of an exchange. */
 export interface Client {
+  /** Whether the protocol says by itself where a body ends, so that it wants no chunks: HTTP/2. */
+  readonly bare: boolean;
   /** Sends a head and what there is of the body, in one write. False: wait for `clientDrained`. */
   sendHead(head: string, body: Buffer | undefined): boolean;
   send(bytes: Buffer): boolean;

@@ -1,5 +1,4 @@
 import type { Socket } from "node:net";
-import { TLSSocket } from "node:tls";
 import { createLogger } from "#core/log.ts";
 import { fieldOf, parseRequestHead, WireError, type RequestHead } from "#http/wire/head.ts";
 import type { Client, Works } from "#ingress/client.ts";
@@ -34,10 +33,12 @@ export interface Served {
 
 /** One client: reads its requests one after the other and has each of them answered. */
 export class Connection implements Client, Served {
+  readonly bare = false;
   readonly #socket: Socket;
   readonly #door: Door;
   readonly #works: Works;
   readonly #sender: Sender;
+  readonly #reset: (() => void) | undefined;
   readonly #newRay: () => string;
   readonly #heads: HeadReader;
   #phase: Phase = "head";
@@ -58,6 +59,7 @@ export class Connection implements Client, Served {
     this.#works = works;
     this.#newRay = newRay;
     this.#sender = door.describe(channel);
+    this.#reset = channel.reset;
     this.#heads = new HeadReader(works.limits.headBytes);
     this.#since = works.clock.now;
     socket.on("data", (bytes: Buffer) => this.#receive(bytes));
@@ -159,10 +161,8 @@ export class Connection implements Client, Served {
 
   cut(unframed: boolean): void {
     this.#release();
-    // Without framing only a reset tells the client that something is missing, or with TLS an end without its farewell. Unix
-    // sockets have neither; there the framing is ours.
-    if (unframed && this.#socket instanceof TLSSocket) this.#socket.destroy();
-    else if (unframed && this.#socket.remoteAddress !== undefined) this.#socket.resetAndDestroy();
+    // Without framing only a reset tells the client that something is missing. Unix sockets have none; there the framing is ours.
+    if (unframed && this.#reset) this.#reset();
     else {
       this.#enter("closing");
       this.#watchReader();

@@ -29,7 +29,9 @@ export class Connections {
   /** Takes a new connection that came by `door`. `source`: whom to count it to; undefined where that says nothing. */
   accept(socket: Socket, door: Door, source: string | undefined): void {
     if (!this.admit(socket, source)) return;
-    this.serve(socket, { address: plainAddress(socket.remoteAddress), tls: undefined }, door);
+    const { remoteAddress } = socket;
+    const reset = remoteAddress === undefined ? undefined : () => socket.resetAndDestroy();
+    this.serve(socket, { address: plainAddress(remoteAddress), reset, tls: undefined }, door);
   }
 
   /** Counts a new connection, or closes it when there are too many. */

@@ -26,6 +26,8 @@ export type Admission = {
 /** What is known of the connection that a request came by. */
 export type Channel = {
   address: string | undefined;
+  /** Ends it so that its peer takes it for no orderly end; undefined on unix sockets, which have no such thing. */
+  reset: (() => void) | undefined;
   tls: { transport: Transport; covers: (host: string) => boolean } | undefined;
 };
 

@@ -47,6 +47,25 @@ export const limits = {
   unknownHostMs: 2_000,
   rememberedHosts: 10_000,
 
+  /** From a connection to the end of its TLS handshake. */
+  handshakeMs: 10_000,
+  /** How often the files of the certificates are looked at. */
+  certificateMs: 5_000,
+  /** Requests at once on one connection of HTTP/2. RFC 9113 §6.5.2 asks for at least 100. */
+  h2Streams: 128,
+  /** Bytes of a body on HTTP/2 that its client may send before we have taken them. */
+  h2WindowBytes: 256 * 1024,
+  /** Megabytes that one connection of HTTP/2 may make us keep. */
+  h2SessionMegabytes: 10,
+  /** Frames that make no sense, and streams past the limit, before the connection is closed. */
+  h2InvalidFrames: 50,
+  h2RejectedStreams: 50,
+  /** Streams that a client may take back: at first, and then in a second. More is the attack of CVE-2023-44487. */
+  h2ResetBurst: 200,
+  h2ResetsPerSecond: 33,
+  /** PING and SETTINGS frames of one connection between two sweeps. */
+  h2ControlFrames: 100,
+
   /** Client connections in all, and from one address that is not loopback. */
   connections: 20_000,
   connectionsPerAddress: 1_000,

@@ -53,7 +53,7 @@ export class Exchange implements UpstreamOwner, AnswerSink {
     this.#head = head;
     this.#admission = admission;
     this.#body = bodyReader(head.framing);
-    this.#answer = new Answer(this, head, admission, works.limits, works.date);
+    this.#answer = new Answer(this, { head, admission, bare: client.bare }, works.limits, works.date);
     this.#heardAt = works.clock.now;
   }
 

@@ -54,7 +54,9 @@ const rules = new Map<string, Rule>([
   ...["proxy-authorization", "proxy-authenticate"].map((name) => [name, "connection"] as const),
   ["host", "host"],
   ["cookie", "cookie"],
-  ...["x-real-ip", "true-client-ip", "cdn-loop", "x-forwarded-for"].map((name) => [name, "identity"] as const),
+  ...["x-real-ip", "true-client-ip", "cdn-loop", "x-forwarded-for", "forwarded"].map(
+    (name) => [name, "identity"] as const,
+  ),
   ["x-bind", "private"],
 ]);
 

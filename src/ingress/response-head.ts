@@ -2,14 +2,18 @@ import { fieldOf, type RequestHead, type ResponseHead } from "#http/wire/head.ts
 
 /** What becomes of a response on its way to the client. */
 export type ResponsePlan = {
-  /** The chunks are opened and their content sent bare: HTTP/1.0 knows no chunks. */
+  /** The chunks are opened and their content sent bare: HTTP/1.0 and HTTP/2 know no chunks. */
   dechunk: boolean;
   /** The client's connection ends with this response. */
   close: boolean;
 };
 
-export function planResponse(request: RequestHead, response: ResponseHead, mayKeep: boolean): ResponsePlan {
-  const dechunk = response.framing.kind === "chunked" && request.minor === 0;
+export function planResponse(
+  request: RequestHead,
+  response: ResponseHead,
+  { mayKeep, bare }: { mayKeep: boolean; bare: boolean },
+): ResponsePlan {
+  const dechunk = response.framing.kind === "chunked" && (request.minor === 0 || bare);
   return { dechunk, close: dechunk || response.framing.kind === "close" || !mayKeep || !request.keepAlive };
 }
 

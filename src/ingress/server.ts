@@ -2,11 +2,13 @@ import { pollUntil, DeadlineError } from "#core/deadline.ts";
 import { createLogger } from "#core/log.ts";
 import type { WireServer } from "#http/wire/server.ts";
 import type { OpenReport, RoutingTable } from "#runtime/routes.ts";
+import { Certificates, type CertificateFiles } from "#ingress/certificates.ts";
 import { createAdmin } from "#ingress/admin.ts";
 import { dateSource } from "#ingress/cf.ts";
 import type { Works } from "#ingress/client.ts";
 import { CoarseClock } from "#ingress/clock.ts";
 import { Connections, countedAddress } from "#ingress/connections.ts";
+import type { Door } from "#ingress/door.ts";
 import { limits as defaultLimits, type IngressLimits } from "#ingress/limits.ts";
 import { listenPublic, type Listener } from "#ingress/listeners.ts";
 import { PlatformSockets } from "#ingress/platform-sockets.ts";
@@ -15,6 +17,7 @@ import { reportOpen, type DrainReport } from "#ingress/reports.ts";
 import { Routing } from "#ingress/routing.ts";
 import { SupervisorWire } from "#ingress/supervisor-wire.ts";
 import { TableKeeper } from "#ingress/table.ts";
+import { TlsDoor } from "#ingress/tls-door.ts";
 import { WaitingRoom } from "#ingress/waiting-room.ts";
 import { Waker } from "#ingress/waker.ts";
 
@@ -25,6 +28,8 @@ export type IngressOptions = {
   host: string;
   /** 0 takes a free one. */
   port: number;
+  /** The protected port beside it, and what is shown there. */
+  tls?: { port: number; certificates: readonly CertificateFiles[] };
   /** Other processes of this installation listen on the same port. */
   sharesPort?: boolean;
   consoleHost: string;
@@ -59,6 +64,8 @@ export type IngressOptions = {
 /** A running front door. */
 export interface Ingress extends AsyncDisposable {
   readonly port: number;
+  /** 0 without TLS. */
+  readonly tlsPort: number;
   /** Puts a table in force and on disk; false when `supervisor` has sent a newer one before. */
   putTable(supervisor: string, table: RoutingTable): Promise<boolean>;
   /** Opens a Worker's way to other Workers, when it must exist before the table names the Worker. */
@@ -96,6 +103,8 @@ class IngressServer implements Ingress {
   readonly #tables: TableKeeper;
   readonly #admin: WireServer;
   #listener: (Listener & { port: number }) | undefined;
+  #tlsListener: (Listener & { port: number }) | undefined;
+  #certificates: Certificates | undefined;
   #sweeper: NodeJS.Timeout | undefined;
   #draining: Promise<DrainReport> | undefined;
 
@@ -140,15 +149,24 @@ class IngressServer implements Ingress {
     const door = new PublicDoor(this.#desk);
     this.#sweeper = setInterval(() => this.#sweep(), this.#works.limits.sweepMs);
     const shared = this.#options.sharesPort ?? false;
+    const secure = await this.#openTls(door);
     this.#listener = await listenPublic({ host, port, shared }, (socket) =>
       this.#clients.accept(socket, door, countedAddress(socket.remoteAddress)),
     );
+    if (secure) {
+      const address = { host, port: secure.port, shared };
+      this.#tlsListener = await listenPublic(address, (socket) => secure.door.accept(socket));
+    }
     await this.#admin.listen(paths.admin);
-    log.info("serving", { port: this.port, generation: this.#routing.generation });
+    log.info("serving", { port: this.port, tlsPort: this.tlsPort, generation: this.#routing.generation });
   }
 
   get port(): number {
     return this.#listener?.port ?? 0;
+  }
+
+  get tlsPort(): number {
+    return this.#tlsListener?.port ?? 0;
   }
 
   async putTable(supervisor: string, table: RoutingTable): Promise<boolean> {
@@ -176,7 +194,9 @@ class IngressServer implements Ingress {
     clearInterval(this.#sweeper);
     this.#works.waiting.close();
     this.#supervisor?.close();
+    this.#certificates?.close();
     this.#listener?.stop();
+    this.#tlsListener?.stop();
     const stopped = Promise.all([this.#platform.close(), this.#admin.close()]);
     this.#clients.destroy();
     this.#workers.destroy();
@@ -186,6 +206,18 @@ class IngressServer implements Ingress {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
+  }
+
+  async #openTls(door: Door): Promise<{ port: number; door: TlsDoor } | undefined> {
+    const { tls } = this.#options;
+    if (!tls) return undefined;
+    const works = this.#works;
+    const certificates = await Certificates.load(tls.certificates, () => tlsDoor.refresh());
+    this.#certificates = certificates;
+    const newRay = () => this.#desk.nextRay();
+    const tlsDoor = new TlsDoor({ certificates, connections: this.#clients, door, works, newRay });
+    certificates.watch(works.limits.certificateMs);
+    return { port: tls.port, door: tlsDoor };
   }
 
   #sweep(): void {
@@ -199,6 +231,7 @@ class IngressServer implements Ingress {
   async #drainOnce(): Promise<DrainReport> {
     this.#works.stopping = true;
     this.#listener?.stop();
+    this.#tlsListener?.stop();
     // Workers' own connections stay: a request that is finishing may still need to call another Worker.
     this.#clients.stop();
     const everyMs = 20;

@@ -14,7 +14,7 @@ export function routerSettings(config: Config): RouterSettings {
   return {
     hosts: [config.consoleHost],
     domain: config.appDomain,
-    ports: [...new Set([config.port, standard])],
+    ports: [...new Set([config.port, standard, ...(config.tlsPort === undefined ? [] : [config.tlsPort])])],
     listenPort: config.port,
     reachesLoopback: allowsLoopback(config.egressAllow),
     addresses: ownAddresses(),

@@ -11,6 +11,14 @@ export async function runIngress(runtimeFolder: string, index: number): Promise<
   const ingress = await startIngress({
     host: config.host,
     port: config.port,
+    ...(config.tlsPort === undefined
+      ? {}
+      : {
+          tls: {
+            port: config.tlsPort,
+            certificates: config.tlsCert.map((cert, at) => ({ cert, key: config.tlsKey[at] ?? "" })),
+          },
+        }),
     sharesPort: config.ingressProcesses > 1,
     consoleHost: config.consoleHost,
     appDomain: config.appDomain,

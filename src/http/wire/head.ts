@@ -97,6 +97,39 @@ export function parseRequestHead(text: string, fieldsMax: number): RequestHead {
   };
 }
 
+/**
+ * A request head whose parts came one by one, as HTTP/2 brings them, checked by the same rules. `ended`: no body follows. One
+ * whose length nobody told counts as chunked: so it goes on to a peer that speaks HTTP/1.1.
+ */
+export function requestHeadOf(parts: {
+  method: string;
+  target: string;
+  fields: string[];
+  ended: boolean;
+}): RequestHead {
+  const { method, target, fields } = parts;
+  if (!token.test(method)) throw new WireError(400, "malformed method");
+  if (target === "" || forbiddenInTarget.test(target)) throw new WireError(400, "malformed request target");
+  for (let i = 0; i < fields.length; i += 2) {
+    const name = fields[i] ?? "";
+    if (lowerName(name) !== name) throw new WireError(400, "malformed header name");
+    if (forbiddenInValue.test(fields[i + 1] ?? "")) throw new WireError(400, "control character in a header value");
+  }
+  const control = readControlFields(fields);
+  if (control.transferEncoding !== undefined || control.connection !== "")
+    throw new WireError(400, "a header about the connection in HTTP/2");
+  return {
+    method,
+    target,
+    minor: 1,
+    fields,
+    framing: parts.ended ? { kind: "none" } : framingOf(control, { kind: "chunked" }),
+    keepAlive: true,
+    upgrade: undefined,
+    expectContinue: control.expect?.toLowerCase() === "100-continue",
+  };
+}
+
 /** Parses a whole response head. `bodyless`: the response to HEAD, whose framing fields announce no body. */
 export function parseResponseHead(text: string, options: { fieldsMax: number; bodyless: boolean }): ResponseHead {
   const lineEnd = text.indexOf("\r\n");
