@@ -100,6 +100,10 @@ const settings = z.strictObject({
     .default([])
     .describe("PEM files of certificates with their chains, the first for unknown hosts; read anew when they change."),
   tlsKey: list.default([]).describe("PEM files of their keys, in the same order."),
+  sandbox: z
+    .enum(["auto", "bwrap", "off"])
+    .default("auto")
+    .describe("Isolation of Workers' processes: the best that works here, bwrap or no start, or none."),
 });
 
 export type Config = Readonly<z.infer<typeof settings>>;

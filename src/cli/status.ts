@@ -3,11 +3,14 @@ import { findInstance, type Instance } from "#cli/instance.ts";
 import { runtimeLayout } from "#core/layout.ts";
 import { askSocket } from "#runtime/probe.ts";
 import { readMemory } from "#runtime/proc.ts";
+import type { SandboxReport } from "#runtime/sandbox.ts";
 import type { SupervisorStatus } from "#runtime/supervisor.ts";
 
 type Row = { name: string; state: string; pid: number | undefined; restarts: number; pssBytes: number | undefined };
 type WorkerRow = { name: string; address: string; versions: { id: string; percentage: number; state: string }[] };
 export type StatusReport = Instance & {
+  /** How Workers' processes are isolated. */
+  sandbox: SandboxReport;
   processes: Row[];
   workers: WorkerRow[];
   /** What each deployed version has used. */
@@ -22,7 +25,7 @@ export async function status(options: { data?: string; json: boolean }): Promise
 
 async function readStatus(instance: Instance): Promise<StatusReport> {
   const { body } = await askSocket(runtimeLayout(instance.runtime).supervisor, { path: "/status", ms: 5000 });
-  const { services, fronts, versions } = JSON.parse(body) as SupervisorStatus;
+  const { sandbox, services, fronts, versions } = JSON.parse(body) as SupervisorStatus;
   const rows = [
     { name: "supervisor", state: "ready", pid: instance.pid, restarts: 0 },
     ...services,
@@ -37,7 +40,7 @@ async function readStatus(instance: Instance): Promise<StatusReport> {
   }));
   const scripts = await askResult<{ id: string }[]>(instance, "/workers/scripts");
   const workers = await Promise.all(scripts.map(({ id }) => readWorker(instance, id, { fronts, versions })));
-  return { ...instance, processes, workers, versions };
+  return { ...instance, sandbox, processes, workers, versions };
 }
 
 async function readWorker(
@@ -86,6 +89,9 @@ function render(report: StatusReport): string {
     "",
     table(["PROCESS", "STATE", "PID", "MEMORY", ""], processes),
     `${(total / 1e6).toFixed(0)} MB in all`,
+    "",
+    `Isolation of Workers: ${report.sandbox.kind}, ${report.sandbox.summary}.`,
+    ...(report.sandbox.lacking === undefined ? [] : [`Why not better: ${report.sandbox.lacking}`]),
     "",
     workers.length === 0
       ? "No Worker is deployed. In a project's folder: solum wrangler deploy"

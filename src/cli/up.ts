@@ -1,6 +1,6 @@
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { accessSync, constants, lstatSync, realpathSync } from "node:fs";
+import { lstatSync, realpathSync } from "node:fs";
 import { chmod, mkdir, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { once } from "node:events";
@@ -13,9 +13,10 @@ import { childEnvironment, variable } from "#environment.ts";
 import { entryUrl } from "#core/entry.ts";
 import { dataLayout, runtimeLayout } from "#core/layout.ts";
 import { systemCode, UserError } from "#core/errors.ts";
+import { findProgram } from "#core/find-program.ts";
 import { findChildren } from "#runtime/proc.ts";
 
-/** A unix socket's path ends at 107 bytes; the longest name below this folder has 57 (a Worker's process). */
+/** A unix socket's path ends at 107 bytes; the longest name below this folder has 49 (a Worker's `platform.sock`). */
 const runtimePathMax = 50;
 
 /**
@@ -80,7 +81,8 @@ async function prepareRuntime(runtime: string): Promise<void> {
   await mkdir(runtime, { recursive: true, mode: 0o700 });
   await checkOwner(runtime);
   const layout = runtimeLayout(runtime);
-  for (const folder of [layout.workers, layout.d1Folder, layout.service("")])
+  const { workers, processes, processSockets, d1Folder, egressFolder } = layout;
+  for (const folder of [workers, processes, processSockets, d1Folder, egressFolder, layout.service("")])
     await mkdir(folder, { recursive: true, mode: 0o700 });
 }
 
@@ -111,13 +113,7 @@ async function choosePort({ host }: Config, wanted: number, runtime: string): Pr
 }
 
 function findFlock(): string {
-  for (const folder of ["/usr/bin", "/bin", "/usr/local/bin"]) {
-    try {
-      accessSync(join(folder, "flock"), constants.X_OK);
-      return join(folder, "flock");
-    } catch {
-      continue;
-    }
-  }
-  throw new UserError("flock is not installed; it is part of util-linux.");
+  const flock = findProgram("flock");
+  if (!flock) throw new UserError("flock is not installed; it is part of util-linux.");
+  return flock;
 }

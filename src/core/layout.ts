@@ -40,6 +40,9 @@ export function dataLayout(data: string) {
     r2Blobs: join(data, "state", "r2"),
     d1Host: (host: number) => join(data, "d1", String(host)),
     d1Lock: (host: number) => join(data, "d1", String(host), "lock"),
+    /** Modules of Workers' processes that run: links to their blobs, a folder for each process, so that it sees no others. */
+    modules: join(data, "modules"),
+    modulesOf: (processId: string) => join(data, "modules", processId),
     ingress: join(data, "ingress"),
     ingressLock: (index: number) => join(data, "ingress", index === 0 ? "lock" : `lock-${index}`),
     /** The last routing table that was good, as each ingress process knows it. */
@@ -66,11 +69,18 @@ export function runtimeLayout(runtime: string) {
     stores: join(runtime, "stores.sock"),
     /** The table and counters of each ingress process. */
     ingress: (index: number) => join(runtime, `${ingressName(index)}.sock`),
-    egress: join(runtime, "egress.sock"),
+    /** In folders of their own: Workers' processes see these, and nothing else that serves everybody. */
+    egress: join(runtime, "egress", "egress.sock"),
+    egressFolder: join(runtime, "egress"),
     d1Host: (host: number) => join(runtime, "d1", `${host}.sock`),
     d1Folder: join(runtime, "d1"),
     /** Generated configuration of a process that we start ourselves. */
     service: (name: string) => join(runtime, "services", name),
+    /** Configurations and output of Workers' processes, and the sockets that each listens on: seen by that process alone. */
+    processes: join(runtime, "p"),
+    process: (processId: string) => join(runtime, "p", processId),
+    processSockets: join(runtime, "s"),
+    socketsOf: (processId: string) => join(runtime, "s", processId),
     workers: join(runtime, "w"),
     /** One Worker's sockets: all that its processes can reach. */
     worker: (workerId: string) => workerLayout(join(runtime, "w", workerId)),
@@ -91,8 +101,6 @@ function workerLayout(root: string) {
     /** Links to the sockets of processes that serve every Worker. */
     egress: join(root, "egress.sock"),
     d1Host: (host: number) => join(root, `d1-${host}.sock`),
-    /** One process of one version: its configuration and its own sockets. */
-    process: (processId: string) => join(root, "p", processId),
   };
 }
 

@@ -5,6 +5,7 @@ import { fileURLToPath } from "node:url";
 import type { Config } from "#config.ts";
 import { privateFolder, syncFolder } from "#core/durable-file.ts";
 import { entryUrl } from "#core/entry.ts";
+import { findProgram } from "#core/find-program.ts";
 import { ingressName, type DataLayout, type RuntimeLayout } from "#core/layout.ts";
 import { hostProcess } from "#products/d1/host-config.ts";
 import { egressRules } from "#roles/egress-rules.ts";
@@ -128,8 +129,15 @@ function d1Host(parts: Parts, host: number): ServiceDefinition {
 /** `text`: what the process is configured with besides its arguments. */
 function withHash(
   { buildId, config }: Parts,
-  { text = "", ...spec }: Omit<ChildSpec, "hash"> & { text?: string },
+  { text = "", ...given }: Omit<ChildSpec, "hash"> & { text?: string },
 ): ChildSpec {
+  const spec = { ...given, ...unprivileged(given) };
   const all = [buildId, config, text, spec.command, spec.args, spec.environment];
   return { ...spec, hash: createHash("sha256").update(JSON.stringify(all)).digest("hex").slice(0, 32) };
+}
+
+/** Ours are trusted with files and network, but none of them ever has a use for a privilege that it does not have yet. */
+function unprivileged({ command, args }: Pick<ChildSpec, "command" | "args">): Pick<ChildSpec, "command" | "args"> {
+  const setpriv = findProgram("setpriv");
+  return setpriv ? { command: setpriv, args: ["--no-new-privs", command, ...args] } : { command, args };
 }

@@ -17,13 +17,14 @@ import { routerSettings } from "#roles/egress-rules.ts";
 import { ensureKeys, readKeys } from "#roles/keys.ts";
 import { definitions } from "#roles/service-definitions.ts";
 import { compatibilityChecker } from "#runtime/compatibility-checker.ts";
-import type { FrontSockets } from "#runtime/front-launch.ts";
+import { parseFrontName, sweepProcessFolders, type FrontSockets } from "#runtime/front-launch.ts";
 import { FrontWatch } from "#runtime/front-watch.ts";
 import { Fronts } from "#runtime/fronts.ts";
 import { Ingresses } from "#runtime/ingresses.ts";
 import { keepLogsSmall } from "#runtime/log-files.ts";
 import { logOutcome } from "#runtime/outcome-log.ts";
 import { findChildren } from "#runtime/proc.ts";
+import { chooseSandbox } from "#runtime/sandbox-choice.ts";
 import { Services } from "#runtime/services.ts";
 import { Supervisor } from "#runtime/supervisor.ts";
 import { supervisorHandler } from "#runtime/supervisor-server.ts";
@@ -41,13 +42,17 @@ export async function startSupervisor(config: Config): Promise<RunningSupervisor
   const instance = config.runtime ?? "";
   const runtime = runtimeLayout(instance);
   await ensureKeys(data);
-  for (const folder of [data.logs, data.control, data.state, data.ingress])
+  for (const folder of [data.logs, data.control, data.state, data.ingress, data.modules])
     await mkdir(folder, { recursive: true, mode: 0o700 });
   const keys = await readKeys(data);
   const buildId = await readFile(buildIdUrl(), "utf8");
   const workerd = workerdPath();
   const newestDate = newestCompatibilityDate();
+  const sandbox = await chooseSandbox(config.sandbox, workerd);
   const environment = childEnvironment();
+
+  const names = findChildren(instance).map(({ mark }) => parseFrontName(mark.name)?.processId ?? "");
+  await sweepProcessFolders({ data, runtime }, new Set(names));
 
   // Assigned below: what changes wakes the supervisor, which is made of the parts that change.
   let supervisor: Supervisor | undefined;
@@ -67,6 +72,7 @@ export async function startSupervisor(config: Config): Promise<RunningSupervisor
       data,
       runtime,
       workerd,
+      sandbox,
       buildId,
       sealKey: keys.seal,
       environment: pickTimeZone(environment),
@@ -94,6 +100,7 @@ export async function startSupervisor(config: Config): Promise<RunningSupervisor
     egress: own.egress,
     d1Host: own.d1Host,
     d1HostCount: config.d1Hosts,
+    sandbox: sandbox.report,
     readDesired: () => desired.read(),
     previewOf: (host) => desired.previewOf(host),
     refusesCompatibility: compatibilityChecker({ workerd, newestDate, folder: runtime.service("compatibility") }),

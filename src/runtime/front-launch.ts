@@ -1,26 +1,29 @@
 import { createHash, randomBytes } from "node:crypto";
-import { mkdir, rm, symlink, writeFile } from "node:fs/promises";
+import { constants, copyFile, link, mkdir, readdir, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { workerScriptUrl } from "#core/entry.ts";
+import { systemCode } from "#core/errors.ts";
 import type { DataLayout, RuntimeLayout } from "#core/layout.ts";
 import { unseal } from "#core/seal.ts";
 import { secretContext } from "#products/workers/secret-context.ts";
 import type { RunnableVersion } from "#products/workers/runnable.ts";
-import type { ConfigFile } from "#runtime/binding-pieces.ts";
 import type { ChildSpec } from "#runtime/child.ts";
 import type { Launch, Running } from "#runtime/keeper.ts";
+import { sandboxed, type Sandbox, type View } from "#runtime/sandbox.ts";
 import type { WorkerConfig } from "#runtime/worker-config.ts";
 
 export type FrontParts = {
   data: DataLayout;
   runtime: RuntimeLayout;
   workerd: string;
+  sandbox: Sandbox;
   buildId: string;
   sealKey: Buffer;
   environment: Readonly<Record<string, string>>;
   configure: (version: RunnableVersion, sockets: FrontSockets) => Promise<WorkerConfig>;
 };
+
+type Layouts = Pick<FrontParts, "data" | "runtime">;
 
 /** `http` is what the ingress talks to, `probe` what we ask whether it lives and what is under way. */
 export type FrontSockets = { http: string; probe: string };
@@ -55,23 +58,46 @@ export function parseFrontName(name: string): { workerId: string; versionId: str
 
 /** Prepares a new process: its folder with the configuration and what it embeds, and how to start it. */
 export async function launchFront(parts: FrontParts, startable: Startable): Promise<FrontLaunch> {
-  const processId = randomBytes(4).toString("hex");
+  const processId = randomBytes(8).toString("hex");
   const { files, text, ...launch } = await describeFront(parts, startable, processId);
-  await mkdir(launch.folder, { recursive: true, mode: 0o700 });
-  for (const file of files) await placeFile(parts, startable, join(launch.folder, file.name), file);
-  await writeFile(join(launch.folder, "config.capnp"), text, { mode: 0o600 });
-  return launch;
+  try {
+    await placeFiles(parts, startable, { processId, files, text });
+    return launch;
+  } catch (error) {
+    await launch.dispose?.();
+    throw error;
+  }
 }
 
-async function placeFile(
+async function placeFiles(
   parts: FrontParts,
-  { stagingFolder }: Startable,
-  path: string,
-  file: ConfigFile,
+  startable: Startable,
+  { processId, files, text }: Pick<WorkerConfig, "files" | "text"> & { processId: string },
 ): Promise<void> {
-  if ("text" in file) await writeFile(path, file.text, { mode: 0o600 });
-  else if ("script" in file) await symlink(fileURLToPath(workerScriptUrl(file.script)), path);
-  else await symlink(stagingFolder === undefined ? parts.data.blob(file.hash) : join(stagingFolder, file.hash), path);
+  const folder = parts.runtime.process(processId);
+  const modules = parts.data.modulesOf(processId);
+  for (const made of [folder, modules, parts.runtime.socketsOf(processId)])
+    await mkdir(made, { recursive: true, mode: 0o700 });
+  for (const file of files) {
+    const path = join(folder, file.name);
+    if ("text" in file) await writeFile(path, file.text, { mode: 0o600 });
+    else if ("script" in file) await copyFile(workerScriptUrl(file.script), path);
+    else await placeBlob(blobOf(parts, startable, file.hash), join(modules, file.name), path);
+  }
+  await writeFile(join(folder, "config.capnp"), text, { mode: 0o600 });
+}
+
+function blobOf({ data }: FrontParts, { stagingFolder }: Startable, hash: string): string {
+  return stagingFolder === undefined ? data.blob(hash) : join(stagingFolder, hash);
+}
+
+/** Not the blob's own path: a process that sees this link's folder sees no other version's code. */
+async function placeBlob(blob: string, ownLink: string, path: string): Promise<void> {
+  await link(blob, ownLink).catch(async (error: unknown) => {
+    if (systemCode(error) !== "EXDEV") throw error;
+    await copyFile(blob, ownLink, constants.COPYFILE_FICLONE);
+  });
+  await symlink(ownLink, path);
 }
 
 /** What `launchFront` would start as `processId`; nothing is written. An adopted process must be equal to this. */
@@ -81,7 +107,7 @@ export async function describeFront(
   processId: string,
 ): Promise<FrontLaunch & Pick<WorkerConfig, "text" | "files">> {
   const { version, secrets } = startable;
-  const running = runningFront(parts.runtime, version.workerId, processId);
+  const running = runningFront(parts, processId);
   const { folder, sockets, logFile } = running;
   const config = await parts.configure(version, sockets);
   const texts = Object.fromEntries(
@@ -91,14 +117,17 @@ export async function describeFront(
     ]),
   );
   const hash = createHash("sha256")
-    .update(JSON.stringify([parts.buildId, parts.workerd, version, config.text, config.files, texts]))
+    .update(JSON.stringify([parts.buildId, parts.workerd, parts.sandbox, version, config.text, config.files, texts]))
     .digest("hex")
     .slice(0, 32);
   const spec: ChildSpec = {
     name: frontName(version, processId),
     hash,
-    command: parts.workerd,
-    args: ["serve", "--experimental", join(folder, "config.capnp")],
+    ...sandboxed(
+      parts.sandbox,
+      { command: parts.workerd, args: ["serve", "--experimental", join(folder, "config.capnp")] },
+      viewOf(parts, version, processId),
+    ),
     environment: { ...parts.environment, ...texts },
     logFile,
     // A Worker that eats all memory is what the kernel shall end, and never a store.
@@ -108,11 +137,45 @@ export async function describeFront(
 }
 
 /** Where a process of a Worker has its files and sockets. */
-export function runningFront(runtime: RuntimeLayout, workerId: string, processId: string): FrontRunning {
-  const folder = runtime.worker(workerId).process(processId);
-  const sockets = { http: join(folder, "http.sock"), probe: join(folder, "probe.sock") };
-  const dispose = () => rm(folder, { recursive: true, force: true });
+export function runningFront(layouts: Layouts, processId: string): FrontRunning {
+  const { runtime } = layouts;
+  const folder = runtime.process(processId);
+  const socketFolder = runtime.socketsOf(processId);
+  const sockets = { http: join(socketFolder, "http.sock"), probe: join(socketFolder, "probe.sock") };
+  const dispose = () => removeProcessFolders(layouts, processId);
   return { socket: sockets.probe, sockets, folder, logFile: join(folder, "output.log"), dispose };
+}
+
+/** All that a process of `version` may see: what it starts from, its Worker's sockets, and the platform's that every Worker uses. */
+function viewOf({ data, runtime }: FrontParts, version: RunnableVersion, processId: string): View {
+  const databases = version.bindings.some(({ type }) => type === "d1") ? [runtime.d1Folder] : [];
+  const assets = version.assets ? [data.assetFiles(version.assets.tree)] : [];
+  return {
+    readOnly: [
+      runtime.process(processId),
+      data.modulesOf(processId),
+      runtime.worker(version.workerId).root,
+      runtime.egressFolder,
+      ...databases,
+      ...assets,
+    ],
+    writable: [runtime.socketsOf(processId)],
+  };
+}
+
+/** Removes what processes left that no longer run: a supervisor that is killed cannot. */
+export async function sweepProcessFolders(layouts: Layouts, running: ReadonlySet<string>): Promise<void> {
+  const { data, runtime } = layouts;
+  const folders = await Promise.all(
+    [data.modules, runtime.processes, runtime.processSockets].map((path) => readdir(path)),
+  );
+  for (const processId of new Set(folders.flat()))
+    if (!running.has(processId)) await removeProcessFolders(layouts, processId);
+}
+
+async function removeProcessFolders({ data, runtime }: Layouts, processId: string): Promise<void> {
+  const folders = [data.modulesOf(processId), runtime.process(processId), runtime.socketsOf(processId)];
+  await Promise.all(folders.map((folder) => rm(folder, { recursive: true, force: true })));
 }
 
 function openSecret(key: Buffer, version: RunnableVersion, name: string, sealed: Uint8Array | undefined): string {

@@ -179,7 +179,7 @@ export class Fronts {
     // It was in use, so its successor is not left asleep.
     if (startable) (this.#kept.get(name.versionId) ?? this.#keep(startable)).wake();
     const front = new Front({ ...name, scriptName: startable?.version.scriptName ?? name.workerId }, this.#around);
-    front.start({ launch: runningFront(this.#parts.runtime, name.workerId, name.processId), child });
+    front.start({ launch: runningFront(this.#parts, name.processId), child });
     front.keeper.retire();
     this.#leftovers.push(front);
     log.info("a process of another version or configuration will leave", { process: mark.name, pid: facts.pid });

@@ -3,6 +3,7 @@ import { readFileSync, readdirSync } from "node:fs";
 /** What the kernel knows of processes, from /proc. */
 export type ProcessFacts = {
   pid: number;
+  parentPid: number;
   /** Clock ticks since boot at which it began; with the pid it names a process for ever. */
   startTicks: number;
   /** User and system time together, ms. */
@@ -24,7 +25,13 @@ export function readProcess(pid: number): ProcessFacts | undefined {
   }
   const fields = fieldsOf(stat);
   const state = fields[0] ?? "";
-  return { pid, startTicks: Number(fields[19]), cpuMs: cpuMsOf(stat), ended: state === "Z" || state === "X" };
+  return {
+    pid,
+    parentPid: Number(fields[1]),
+    startTicks: Number(fields[19]),
+    cpuMs: cpuMsOf(stat),
+    ended: state === "Z" || state === "X",
+  };
 }
 
 /** User and system time in a text of `/proc/<pid>/stat`, ms. */
@@ -68,10 +75,13 @@ export function markText({ instance, name, hash }: ChildMark): string {
   return `${instance}|${name}|${hash}`;
 }
 
-/** Every living process that a supervisor of `instance` started. */
+/**
+ * Every living process that a supervisor of `instance` started. Where a sandbox's parent carries the same mark, the program
+ * in it is the one.
+ */
 export function findChildren(instance: string): { mark: ChildMark; facts: ProcessFacts }[] {
   const wanted = `${markVariable}=${instance}|`;
-  return readdirSync("/proc").flatMap((entry) => {
+  const found = readdirSync("/proc").flatMap((entry) => {
     if (!/^\d+$/.test(entry)) return [];
     const variable = readEnvironment(Number(entry)).find((candidate) => candidate.startsWith(wanted));
     const facts = variable === undefined ? undefined : readProcess(Number(entry));
@@ -79,6 +89,8 @@ export function findChildren(instance: string): { mark: ChildMark; facts: Proces
     const [name = "", hash = ""] = variable.slice(wanted.length).split("|");
     return [{ mark: { instance, name, hash }, facts }];
   });
+  const parents = new Set(found.map(({ mark, facts }) => `${facts.parentPid} ${mark.name}`));
+  return found.filter(({ mark, facts }) => !parents.has(`${facts.pid} ${mark.name}`));
 }
 
 function readEnvironment(pid: number): string[] {

@@ -13,6 +13,7 @@ import type { Fronts, FrontStatus, VersionUsage, Wanted } from "#runtime/fronts.
 import type { Ingresses } from "#runtime/ingresses.ts";
 import { findChildren } from "#runtime/proc.ts";
 import type { RoutingTable } from "#runtime/routes.ts";
+import type { SandboxReport } from "#runtime/sandbox.ts";
 import type { FoundChild, ServiceDefinition, Services, ServiceStatus } from "#runtime/services.ts";
 import { buildTable, sameTable } from "#runtime/table.ts";
 import type { WorkerSockets } from "#runtime/worker-sockets.ts";
@@ -40,6 +41,7 @@ export type SupervisorParts = {
   egress: ServiceDefinition;
   d1Host: (host: number) => ServiceDefinition;
   d1HostCount: number;
+  sandbox: SandboxReport;
   /** What the control database says now; undefined while it does not exist yet. */
   readDesired: () => Desired | undefined;
   /** Which version a host previews now. */
@@ -51,6 +53,7 @@ export type SupervisorParts = {
 };
 
 export type SupervisorStatus = {
+  sandbox: SandboxReport;
   services: ServiceStatus[];
   fronts: FrontStatus[];
   versions: VersionUsage[];
@@ -175,6 +178,7 @@ export class Supervisor {
   status(): SupervisorStatus {
     const table = this.#acknowledged?.table;
     return {
+      sandbox: this.#parts.sandbox,
       services: this.#parts.services.status(),
       ...this.#parts.fronts.status(),
       hosts: Object.keys(table?.hosts ?? {}),
