@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { Config } from "#config.ts";
 import type { RunningSupervisor } from "#cli/supervise.ts";
 import { buildIdUrl } from "#core/entry.ts";
-import { dataLayout, ingressName, runtimeLayout } from "#core/layout.ts";
+import { type DataLayout, dataLayout, ingressName, runtimeLayout, type RuntimeLayout } from "#core/layout.ts";
 import { setLogLevel } from "#core/log.ts";
 import { childEnvironment } from "#environment.ts";
 import { createWireServer } from "#http/wire/server.ts";
@@ -41,18 +41,13 @@ export async function startSupervisor(config: Config): Promise<RunningSupervisor
   const data = dataLayout(config.data);
   const instance = config.runtime ?? "";
   const runtime = runtimeLayout(instance);
-  await ensureKeys(data);
-  for (const folder of [data.logs, data.control, data.state, data.ingress, data.modules])
-    await mkdir(folder, { recursive: true, mode: 0o700 });
+  await prepareFolders(data, runtime);
   const keys = await readKeys(data);
   const buildId = await readFile(buildIdUrl(), "utf8");
   const workerd = workerdPath();
   const newestDate = newestCompatibilityDate();
   const sandbox = await chooseSandbox(config.sandbox, workerd);
   const environment = childEnvironment();
-
-  const names = findChildren(instance).map(({ mark }) => parseFrontName(mark.name)?.processId ?? "");
-  await sweepProcessFolders({ data, runtime }, new Set(names));
 
   // Assigned below: what changes wakes the supervisor, which is made of the parts that change.
   let supervisor: Supervisor | undefined;
@@ -131,6 +126,14 @@ export async function startSupervisor(config: Config): Promise<RunningSupervisor
       for (const { facts } of findChildren(instance)) if (facts.pid !== process.pid) process.kill(facts.pid, "SIGKILL");
     },
   };
+}
+
+async function prepareFolders(data: DataLayout, runtime: RuntimeLayout): Promise<void> {
+  await ensureKeys(data);
+  for (const folder of [data.logs, data.control, data.state, data.ingress, data.modules])
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+  const running = findChildren(runtime.root).map(({ mark }) => parseFrontName(mark.name)?.processId ?? "");
+  await sweepProcessFolders({ data, runtime }, new Set(running));
 }
 
 /** What is looked at while Workers run, and who is told of what is found. */

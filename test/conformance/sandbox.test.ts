@@ -209,7 +209,7 @@ function whatAWorkerReaches(): void {
       runtime.control,
       runtime.supervisor,
       runtime.stores,
-      runtime.ingress,
+      runtime.ingress(0),
       runtime.d1Host(0),
       other.state,
       other.platform,
