@@ -7,8 +7,10 @@ import { d1Routes, d1UploadRoutes } from "#products/d1/routes.ts";
 import type { D1Store } from "#products/d1/store.ts";
 import { kvRoutes } from "#products/kv/routes.ts";
 import type { KvStore } from "#products/kv/store.ts";
-import { logsRoutes } from "#products/logs/routes.ts";
+import { logsRoutes, type FindWorker } from "#products/logs/routes.ts";
 import type { LogStore } from "#products/logs/store.ts";
+import { tailRoutes } from "#products/logs/tail-routes.ts";
+import type { Tails } from "#products/logs/tails.ts";
 import { queueRoutes } from "#products/queues/routes.ts";
 import type { QueueStore } from "#products/queues/store.ts";
 import { r2Routes } from "#products/r2/routes.ts";
@@ -30,6 +32,7 @@ export type ApiParts = {
   queues: QueueStore;
   logs: LogStore;
   zones: Pick<ZoneParts, "store" | "settle">;
+  tails: { store: Tails; socketUrl: (key: string) => string };
 };
 
 /** Where files for D1 imports are put. */
@@ -64,10 +67,10 @@ export function buildApi(parts: ApiParts): Api {
   v4.route("/accounts/:account_id/r2", r2Routes(parts.r2));
   v4.route("/accounts/:account_id/d1", d1Routes(parts.d1, parts.d1Imports));
   v4.route("/accounts/:account_id/queues", queueRoutes(parts.queues));
-  v4.route(
-    "/accounts/:account_id/workers/scripts/:script_name/logs",
-    logsRoutes(parts.logs, async (accountId, name) => (await store.find(accountId, name))?.id),
-  );
+  const findWorker: FindWorker = async (accountId, name) => (await store.find(accountId, name))?.id;
+  const ofScript = "/accounts/:account_id/workers/scripts/:script_name";
+  v4.route(`${ofScript}/logs`, logsRoutes(parts.logs, findWorker));
+  v4.route(`${ofScript}/tails`, tailRoutes(parts.tails.store, findWorker, parts.tails.socketUrl));
 
   const app = createApi();
   app.get("/ready", (c) => c.text("ready"));

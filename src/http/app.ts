@@ -73,7 +73,11 @@ export function pathTail(c: Context, marker: string): string {
  * A JSON body checked against `schema`. The content type is not looked at: wrangler sends JSON as text/plain (wrangler-api §1.2).
  */
 export async function readJson<T>(c: Context, schema: z.ZodType<T>, bytesMax = jsonBytesMax): Promise<T> {
-  const text = Buffer.from(await readBody(c.req.raw, bytesMax)).toString("utf8");
+  return parseJson(schema, Buffer.from(await readBody(c.req.raw, bytesMax)).toString("utf8"));
+}
+
+/** JSON text checked against `schema`. */
+export function parseJson<T>(schema: z.ZodType<T>, text: string): T {
   let json: unknown;
   try {
     json = JSON.parse(text);

@@ -14,12 +14,14 @@ import { d1Store } from "#products/d1/store.ts";
 import { remoteKvStore } from "#products/kv/remote.ts";
 import { logHandler } from "#products/logs/binding.ts";
 import { createLogStore } from "#products/logs/store.ts";
+import { tailSocketPath, tailUpgrades } from "#products/logs/tail-socket.ts";
+import { createTails } from "#products/logs/tails.ts";
 import { queueStore } from "#products/queues/store.ts";
 import { remoteR2Store } from "#products/r2/remote.ts";
 import { assetStore } from "#products/workers/assets.ts";
 import { blobStore } from "#products/workers/blobs.ts";
 import { releases } from "#products/workers/releases.ts";
-import { workerStore } from "#products/workers/store.ts";
+import { workerStore, type WorkerStore } from "#products/workers/store.ts";
 import { zoneStore } from "#products/zones/store.ts";
 import { consolePage } from "#roles/console-page.ts";
 import { publicUrl, reservedNames, workerAddress, workersDevSubdomain } from "#roles/addresses.ts";
@@ -66,12 +68,16 @@ export async function runControl(runtimeFolder: string): Promise<void> {
     staging: data.imports,
     uploadUrl: (token) => `${consoleUrl}/client/v4${d1UploadPath}/${token}`,
   });
-  const workers = workerStore(db);
+  const logs = createLogStore((workerId) => deployer.tellListening(workerId));
+  const tails = createTails(logs);
+  const workers = endingLogs(workerStore(db), (workerId) => {
+    tails.removeAll(workerId);
+    logs.forget(workerId);
+  });
   const blobs = blobStore(data);
   const assets = assetStore({ db, blobs, layout: data, key: keys.assets });
   const resources = uploadResources({ kv, r2, d1, workers });
   const { unsupportedBindings, workerBytes } = config;
-  const logs = createLogStore();
 
   const api = buildApi({
     accounts,
@@ -82,6 +88,8 @@ export async function runControl(runtimeFolder: string): Promise<void> {
     queues: queueStore(db),
     logs,
     zones: { store: zoneStore(db, config), settle: () => deployer.settle() },
+    // `ws:` or `wss:`, as the console is reached.
+    tails: { store: tails, socketUrl: (key) => `${consoleUrl.replace(/^http/, "ws")}${tailSocketPath}${key}` },
     workers: {
       store: workers,
       assets,
@@ -114,7 +122,11 @@ export async function runControl(runtimeFolder: string): Promise<void> {
     return server;
   });
   const sweeping = every(sweepMs, () => d1.sweep());
-  const server = createAdaptorServer({ fetch: api.fetch });
+  const server = createAdaptorServer({
+    fetch: api.fetch,
+    serverOptions: { shouldUpgradeCallback: ({ url }) => url?.startsWith(tailSocketPath) ?? false },
+  });
+  server.on("upgrade", tailUpgrades({ tails, logs }));
   await rm(runtime.control, { force: true });
   server.listen(runtime.control);
   await once(server, "listening");
@@ -123,9 +135,22 @@ export async function runControl(runtimeFolder: string): Promise<void> {
   await serveUntilTold("control", async () => {
     clearInterval(sweeping);
     server.close();
+    tails.close();
     await sockets.close();
     await db.close();
   });
+}
+
+/** The store, which lets go of a Worker's logs when it is deleted. */
+function endingLogs(store: WorkerStore, end: (workerId: string) => void): WorkerStore {
+  return {
+    ...store,
+    async delete(accountId, name) {
+      const worker = await store.find(accountId, name);
+      await store.delete(accountId, name);
+      if (worker) end(worker.id);
+    },
+  };
 }
 
 function every(ms: number, work: () => Promise<void>): NodeJS.Timeout {

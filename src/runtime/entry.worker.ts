@@ -3,7 +3,14 @@
 import internalEnv from "cloudflare-internal:env";
 import internalWorkers from "cloudflare-internal:workers";
 import asyncHooks from "node-internal:async_hooks";
-import { logBatchPath, logLevels, logLimits, type LogReply } from "#products/logs/schema.ts";
+import {
+  logBatchPath,
+  logLevels,
+  logLimits,
+  logListenPath,
+  type ExecutionModel,
+  type LogReply,
+} from "#products/logs/schema.ts";
 import { exportedHandlers, type ExportedHandlers } from "#runtime/entry/exported-handlers.ts";
 import { Recorder } from "#runtime/entry/invocation.ts";
 import { patchTimers, patchWebSocket } from "#runtime/entry/patches.ts";
@@ -68,7 +75,7 @@ export function wrapExport(value: unknown, name: string): unknown {
   exported.set(name, value);
   if (typeof value === "function" && isClass(value)) {
     const once = value === internalWorkers.WorkerEntrypoint || internalWorkers.WorkerEntrypoint.isPrototypeOf(value);
-    return wrapClass(value, name, runner, { once, before });
+    return wrapClass(value, name, runner, { once, before, executionModel: once ? undefined : modelOf(value) });
   }
   return typeof value === "object" && value !== null ? wrapObject(value, name, runner, before) : value;
 }
@@ -77,16 +84,26 @@ const exported = new Map<string, unknown>();
 /** Looked at once: a getter of the user's may stand behind each. */
 let handlers: ExportedHandlers | undefined;
 
-/** Answers the supervisor: what is still under way, and `/flush` after sending what is waiting. Exported as `__solum`. */
+/**
+ * Answers what is still under way: to `/flush` after sending what is waiting, to `/listen` after learning that somebody
+ * listens to the logs. Exported as `__solum`.
+ */
 export const probe = {
   async fetch(request: Request, env: unknown, ctx: unknown): Promise<Response> {
     before(env, ctx);
-    if (new URL(request.url).pathname === "/flush") await recorder.outbox.flush();
+    const { pathname } = new URL(request.url);
+    if (pathname === "/flush") await recorder.outbox.flush();
+    if (pathname === logListenPath) recorder.outbox.listen();
     const { inFlight, openWork, outbox } = recorder;
     handlers ??= exportedHandlers(exported);
     return Response.json({ inFlight, waitUntil: openWork, unsent: outbox.waiting, ...handlers });
   },
 };
+
+/** A class that is no entrypoint is one of these two; that of an object need not extend anything. */
+function modelOf(value: Function): ExecutionModel {
+  return internalWorkers.WorkflowEntrypoint.isPrototypeOf(value) ? "workflow" : "durableObject";
+}
 
 /**
  * Once, before the first invocation: hides what could not be hidden while the modules were evaluated, and learns the class

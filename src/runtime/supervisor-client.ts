@@ -1,18 +1,29 @@
 import { sleep } from "#core/deadline.ts";
-import { ApiError, fromErrorRecord, systemCode, type ErrorRecord } from "#core/errors.ts";
+import { createLogger } from "#core/log.ts";
+import { ApiError, fromErrorRecord, messageOf, systemCode, type ErrorRecord } from "#core/errors.ts";
 import type { Deployer, TrialOutcome } from "#products/workers/deployer.ts";
 import { askSocket } from "#runtime/probe.ts";
 import { apiErrorStatus } from "#runtime/supervisor-server.ts";
+
+const log = createLogger("supervisor.client");
 
 const limits = {
   /** The supervisor has shorter deadlines of its own; this one is for a supervisor that hangs. */
   answerMs: 60_000,
   /** How long a supervisor that is being restarted is waited for. */
   restartMs: 5000,
+  /** How long somebody who begins to listen waits until processes know. */
+  tellMs: 2000,
+};
+
+type SupervisorClient = Deployer & {
+  startD1Host(host: number): Promise<void>;
+  /** Somebody has begun to listen to a Worker's logs: its processes are told. */
+  tellListening(workerId: string): Promise<void>;
 };
 
 /** The supervisor as the control process sees it. */
-export function supervisorClient(socket: string): Deployer & { startD1Host(host: number): Promise<void> } {
+export function supervisorClient(socket: string): SupervisorClient {
   const never = new AbortController().signal;
   const ask = async (method: string, path: string, body: unknown, signal: AbortSignal = never): Promise<unknown> => {
     const end = performance.now() + limits.restartMs;
@@ -45,6 +56,12 @@ export function supervisorClient(socket: string): Deployer & { startD1Host(host:
     },
     async settle() {
       await ask("POST", "/settle", null);
+    },
+    async tellListening(workerId) {
+      const told = { method: "POST", path: "/log-listener", body: JSON.stringify({ workerId }), ms: limits.tellMs };
+      await askSocket(socket, told).catch((error: unknown) =>
+        log.warn("processes learn of a listener with their next batch", { workerId, error: messageOf(error) }),
+      );
     },
     async startD1Host(host) {
       await ask("POST", "/d1-host", { host });

@@ -37,6 +37,11 @@ async function route(supervisor: Supervisor, request: WireRequest): Promise<Wire
       supervisor.wakeVersion(wanted.target ?? "");
       return json({});
     }
+    case "POST /log-listener": {
+      const { workerId } = (await body(request)) as { workerId: string };
+      await supervisor.tellListening(workerId);
+      return json(null);
+    }
     case "POST /settle":
       await supervisor.settle();
       return json(null);

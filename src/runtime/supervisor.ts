@@ -11,6 +11,7 @@ import type { Startable } from "#runtime/front-launch.ts";
 import type { FrontWatch } from "#runtime/front-watch.ts";
 import type { Fronts, FrontStatus, VersionUsage, Wanted } from "#runtime/fronts.ts";
 import type { Ingresses } from "#runtime/ingresses.ts";
+import { tellProcesses } from "#runtime/log-listen.ts";
 import { findChildren } from "#runtime/proc.ts";
 import type { RoutingTable } from "#runtime/routes.ts";
 import type { SandboxReport } from "#runtime/sandbox.ts";
@@ -151,6 +152,11 @@ export class Supervisor {
     this.#parts.fronts.wake(preview.version.id);
     this.wake();
     return true;
+  }
+
+  /** Somebody has begun to listen to a Worker's logs. */
+  async tellListening(workerId: string): Promise<void> {
+    await tellProcesses(this.#parts.fronts, workerId);
   }
 
   /** Resolves when the ingress serves what the database said when this was called. */

@@ -56,10 +56,7 @@ function eventOf(item: TraceItem): LogEvent {
   };
 }
 
-/** The event without what nobody asked for. */
+/** Whole, whether or not somebody listens: nobody can tell this process when somebody begins to. */
 function triggerOf({ event }: TraceItem): LogTrigger {
-  if (!event) return null;
-  const plain = JSON.parse(JSON.stringify(event)) as { request?: object };
-  if (!plain.request || outbox.detail === "full") return plain;
-  return { ...plain, request: { ...plain.request, headers: {}, cf: {} } };
+  return event ? (JSON.parse(JSON.stringify(event)) as LogTrigger) : null;
 }

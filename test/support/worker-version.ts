@@ -6,7 +6,7 @@ import { runtimeLayout, type WorkerLayout } from "#core/layout.ts";
 import { createWireServer, type WireHandler, type WireServer } from "#http/wire/server.ts";
 import { logHandler } from "#products/logs/binding.ts";
 import { createLogStore, type LogStore } from "#products/logs/store.ts";
-import type { LogMessage } from "#products/logs/schema.ts";
+import { logListenPath, type LogMessage } from "#products/logs/schema.ts";
 import type { ModuleType, RunnableVersion } from "#products/workers/runnable.ts";
 import type { PieceMakers } from "#runtime/binding-pieces.ts";
 import type { RouterSettings } from "#runtime/router-settings.ts";
@@ -112,7 +112,9 @@ export async function runVersion(
   const configuration = configOptions(folder.path, more);
   const { layout } = configuration;
   const config = workerConfig(version, configuration);
-  const logs = createLogStore();
+  // Not before it runs: then it is told everything anyway.
+  const tell = async () => void (await send(configuration.sockets.probe, logListenPath).catch(() => {}));
+  const logs = createLogStore(tell);
   const arrived: LogMessage[] = [];
   const ended = new AbortController();
   if (more.listening ?? true) void collect(logs, ended.signal, arrived);
@@ -147,7 +149,7 @@ export async function runVersion(
 }
 
 async function collect(logs: LogStore, signal: AbortSignal, into: LogMessage[]): Promise<void> {
-  for await (const message of logs.listen(testWorkerId, "hello", signal) ?? []) into.push(message);
+  for await (const message of (await logs.listen(testWorkerId, "hello", signal)) ?? []) into.push(message);
 }
 
 async function startLogSocket(

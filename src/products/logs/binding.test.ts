@@ -36,7 +36,7 @@ const post = async (body: unknown, token: string | undefined = capability(), tar
 test("a batch is kept under the version of its capability, whatever it says itself", async () => {
   const answer = await post({ ...good, versionId: "forged", events: [{ ...event, scriptVersion: { id: "forged" } }] });
   expect(answer).toMatchObject({ status: 200, body: '{"detail":"quiet"}' });
-  for await (const message of store.listen("w", "hello", new AbortController().signal) ?? []) {
+  for await (const message of (await store.listen("w", "hello", new AbortController().signal)) ?? []) {
     expect(message satisfies LogMessage).toMatchObject({ scriptVersion: { id: "version-1" }, id: "1" });
     break;
   }

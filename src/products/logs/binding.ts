@@ -47,6 +47,7 @@ const event = z.object({
   event: z.record(z.string(), z.unknown()).nullable(),
   logs: z.array(line),
   exceptions: z.array(errorInfo.extend({ timestamp: milliseconds })),
+  executionModel: z.enum(["durableObject", "workflow"]).optional(),
   truncated: z.boolean().optional(),
 });
 

@@ -1,5 +1,6 @@
-import { accountOf, createRoutes, param, type Api, type ApiContext } from "#http/app.ts";
+import { accountOf, createRoutes, param, parseJson, type Api, type ApiContext } from "#http/app.ts";
 import { logErrors } from "#products/logs/errors.ts";
+import { acceptsOf, tailRequest } from "#products/logs/filters.ts";
 import { logLimits, type LogMessage } from "#products/logs/schema.ts";
 import type { LogStore } from "#products/logs/store.ts";
 
@@ -9,6 +10,7 @@ export type FindWorker = (accountId: string, scriptName: string) => Promise<stri
 /**
  * Mounted under `/accounts/:account_id/workers/scripts/:script_name/logs`. `GET /live`: newline-delimited JSON, one tail
  * message a line, the recent ones first, until the client leaves. An empty line now and then shows that it is alive.
+ * `?filters=` takes the JSON of a tail's filters.
  */
 export function logsRoutes(store: LogStore, findWorker: FindWorker): Api {
   const routes = createRoutes();
@@ -16,8 +18,11 @@ export function logsRoutes(store: LogStore, findWorker: FindWorker): Api {
     const scriptName = param(c, "script_name");
     const workerId = await findWorker(accountOf(c), scriptName);
     if (workerId === undefined) throw logErrors.noScript();
+    const filters = parseJson(tailRequest.shape.filters, c.req.query("filters") ?? "[]");
+    const accepts = acceptsOf(filters, c.req.header("cf-connecting-ip"));
     const ended = new AbortController();
-    const messages = store.listen(workerId, scriptName, AbortSignal.any([c.req.raw.signal, ended.signal]));
+    const signal = AbortSignal.any([c.req.raw.signal, ended.signal]);
+    const messages = await store.listen(workerId, scriptName, signal, { accepts });
     if (!messages) throw logErrors.tooManyListeners(logLimits.listenersPerWorker);
     return stream(c, messages, ended);
   });

@@ -26,7 +26,21 @@ export const logLimits = {
   /** Events waiting for one listener, and their bytes. */
   listenerEvents: 1000,
   listenerBytes: 4 * 1024 * 1024,
-  listenersPerWorker: 32,
+  /** Clients of one Worker, https://developers.cloudflare.com/workers/observability/logs/real-time-logs/#limits */
+  listenersPerWorker: 10,
+  /** From the making of a tail to its end. Cloudflare publishes none; its tails are known to last hours. */
+  tailMs: 6 * 60 * 60 * 1000,
+  /** A tail that nobody listens to is forgotten after so long. */
+  tailUnusedMs: 60_000,
+  /** A message of a tail's client; wrangler's only one has 15 bytes. */
+  tailMessageBytes: 4096,
+  /** Bytes on their way to a tail's client, from which on its messages wait in its queue. */
+  tailOutputBytes: 256 * 1024,
+  /** Pings to a tail's client, and how long it may be silent. wrangler's own come every 10 s. */
+  tailAliveEveryMs: 15_000,
+  tailAliveMs: 45_000,
+  /** How long a new listener waits until a Worker's processes know that somebody listens. */
+  tellMs: 500,
 } as const;
 
 export type LogLevel = "debug" | "info" | "log" | "warn" | "error";
@@ -49,6 +63,9 @@ export type LogException = ErrorInfo & { timestamp: number };
 
 export type LogOutcome = "ok" | "exception" | "canceled" | "exceededCpu" | "exceededMemory" | "unknown";
 
+/** What keeps state between invocations, as Cloudflare's tail calls it. */
+export type ExecutionModel = "durableObject" | "workflow";
+
 /** What set an invocation off, in the shapes of Cloudflare's tail (wrangler-api §8); null when it is not known. */
 export type LogTrigger = { [member: string]: unknown } | null;
 
@@ -66,6 +83,8 @@ export type LogEvent = {
   event: LogTrigger;
   logs: LogLine[];
   exceptions: LogException[];
+  /** Absent for a stateless one. */
+  executionModel?: ExecutionModel;
   /** Lines were left out because the invocation wrote more than `invocationBytes`. */
   truncated?: boolean;
 };
@@ -97,3 +116,6 @@ export type LogMessage = Omit<LogEvent, "part"> & {
 
 /** Path of the log socket that takes batches. */
 export const logBatchPath = "/batch";
+
+/** Path of a process's probe that tells it that somebody listens now, without waiting for its next batch. */
+export const logListenPath = "/listen";

@@ -28,7 +28,7 @@ async function take(messages: AsyncIterable<LogMessage> | undefined, count: numb
 test("a listener gets the recent events, then those that come, as tail messages", async () => {
   const store = createLogStore();
   store.accept("w", "v1", batch(event({ id: "1" }), event({ id: "2", logs: line("hi") })));
-  const messages = store.listen("w", "hello", new AbortController().signal);
+  const messages = await store.listen("w", "hello", new AbortController().signal);
   store.accept("w", "v2", batch(event({ id: "3" })));
   store.accept("other", "v9", batch(event({ id: "9" })));
   const [first, second, third] = await take(messages, 3);
@@ -41,14 +41,14 @@ test("details are asked for only while somebody listens", async () => {
   const store = createLogStore();
   expect(store.accept("w", "v", batch())).toBe("quiet");
   const ended = new AbortController();
-  const messages = store.listen("w", "hello", ended.signal);
+  const messages = await store.listen("w", "hello", ended.signal);
   expect(store.accept("w", "v", batch())).toBe("full");
   expect(store.accept("other", "v", batch())).toBe("quiet");
   ended.abort();
   expect(await take(messages, 1)).toEqual([]);
   expect(store.accept("w", "v", batch())).toBe("quiet");
   // One that stops reading has left as well.
-  const again = store.listen("w", "hello", new AbortController().signal);
+  const again = await store.listen("w", "hello", new AbortController().signal);
   store.accept("w", "v", batch(event()));
   await take(again, 1);
   expect(store.accept("w", "v", batch())).toBe("quiet");
@@ -62,7 +62,7 @@ test("late lines come with the request that they belong to", async () => {
     "v",
     batch(event({ id: "1" }), event({ id: "2", event: { cron: "* * * * *", scheduledTime: 1 } }), late),
   );
-  const messages = await take(store.listen("w", "hello", new AbortController().signal), 3);
+  const messages = await take(await store.listen("w", "hello", new AbortController().signal), 3);
   expect(messages[2]).toMatchObject({
     id: "1",
     part: "late",
@@ -70,7 +70,9 @@ test("late lines come with the request that they belong to", async () => {
     logs: line("later"),
   });
   store.accept("w", "v", batch({ ...late, id: "unknown" }));
-  expect((await take(store.listen("w", "hello", new AbortController().signal), 4))[3]).toMatchObject({ event: null });
+  expect((await take(await store.listen("w", "hello", new AbortController().signal), 4))[3]).toMatchObject({
+    event: null,
+  });
 });
 
 describe("bounds", () => {
@@ -78,17 +80,17 @@ describe("bounds", () => {
     const store = createLogStore();
     const all = Array.from({ length: logLimits.recentEvents + 10 }, (_, index) => event({ id: String(index) }));
     store.accept("w", "v", batch(...all));
-    const [first] = await take(store.listen("w", "hello", new AbortController().signal), 1);
+    const [first] = await take(await store.listen("w", "hello", new AbortController().signal), 1);
     expect(first?.id).toBe("10");
     const large = event({ id: "large", logs: line("x".repeat(logLimits.recentBytes - 1000)) });
     store.accept("w", "v", batch(large));
-    const [kept] = await take(store.listen("w", "hello", new AbortController().signal), 1);
+    const [kept] = await take(await store.listen("w", "hello", new AbortController().signal), 1);
     expect(Number(kept?.id)).toBeGreaterThan(logLimits.recentEvents);
   });
 
   test("a listener that is too slow is told what it missed", async () => {
     const store = createLogStore();
-    const messages = store.listen("w", "hello", new AbortController().signal);
+    const messages = await store.listen("w", "hello", new AbortController().signal);
     const many = Array.from({ length: logLimits.listenerEvents + 7 }, (_, index) => event({ id: String(index) }));
     store.accept("w", "v", batch(...many));
     assert(messages);
@@ -97,10 +99,15 @@ describe("bounds", () => {
     for (let index = 0; index < logLimits.listenerEvents; index++) {
       expect((await next()).id).toBe(String(index));
     }
-    store.accept("w", "v", batch(event({ id: "after" })));
     expect((await next()).event).toEqual({
       type: "overload",
-      message: "7 log events were dropped: they came faster than they could be taken.",
+      message:
+        "Tail is currently in sampling mode due to the high volume of messages. To prevent messages from being dropped consider adding filters.",
+    });
+    store.accept("w", "v", batch(event({ id: "after" })));
+    expect((await next()).event).toEqual({
+      type: "overload-stop",
+      message: "Tail has exited sampling mode and is no longer dropping messages. 7 were dropped.",
     });
     expect((await next()).id).toBe("after");
   });
@@ -108,7 +115,7 @@ describe("bounds", () => {
   test("what a process dropped is told as well", async () => {
     const store = createLogStore();
     store.accept("w", "v", { events: [], unlisted: 3, dropped: 12 });
-    const [notice] = await take(store.listen("w", "hello", new AbortController().signal), 1);
+    const [notice] = await take(await store.listen("w", "hello", new AbortController().signal), 1);
     expect(notice?.event).toMatchObject({ type: "overload", message: expect.stringContaining("12") as string });
   });
 
@@ -119,7 +126,7 @@ describe("bounds", () => {
     for (let index = 0; index < workers; index++) store.accept(`w${index}`, "v", batch(large));
     const kept = async (worker: string) => {
       const ended = new AbortController();
-      const messages = store.listen(worker, "hello", ended.signal);
+      const messages = await store.listen(worker, "hello", ended.signal);
       store.accept(worker, "v", batch(event({ id: "last" })));
       return (await take(messages, 1))[0]?.id;
     };
@@ -129,10 +136,12 @@ describe("bounds", () => {
   test("listeners of one Worker are counted, and a Worker that is deleted ends them", async () => {
     const store = createLogStore();
     const { signal } = new AbortController();
-    const all = Array.from({ length: logLimits.listenersPerWorker }, () => store.listen("w", "hello", signal));
-    expect(store.listen("w", "hello", signal)).toBeUndefined();
+    const all = await Promise.all(
+      Array.from({ length: logLimits.listenersPerWorker }, () => store.listen("w", "hello", signal)),
+    );
+    expect(await store.listen("w", "hello", signal)).toBeUndefined();
     store.forget("w");
     for (const messages of all) expect(await take(messages, 1)).toEqual([]);
-    expect(store.listen("w", "hello", signal)).toBeDefined();
+    expect(await store.listen("w", "hello", signal)).toBeDefined();
   });
 });

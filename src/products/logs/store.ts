@@ -1,3 +1,4 @@
+import type { Accepts } from "#products/logs/filters.ts";
 import { logLimits, type LogBatch, type LogDetail, type LogEvent, type LogMessage } from "#products/logs/schema.ts";
 
 /**
@@ -8,10 +9,17 @@ export interface LogStore {
   /** Takes a batch from a process of a version; what the process shall send from now on. */
   accept(workerId: string, versionId: string, batch: LogBatch): LogDetail;
   /**
-   * The recent events of a Worker, then those that come, until the signal aborts. `scriptName` is what they say they are of.
-   * Undefined when too many are listening already.
+   * The recent events of a Worker (unless they are not wanted), then those that come, until the signal aborts: as soon as this
+   * resolves, all of them. `scriptName` is what they say they are of. Undefined when too many are listening already.
    */
-  listen(workerId: string, scriptName: string, signal: AbortSignal): AsyncIterable<LogMessage> | undefined;
+  listen(
+    workerId: string,
+    scriptName: string,
+    signal: AbortSignal,
+    wish?: { recent?: boolean; accepts?: Accepts },
+  ): Promise<AsyncIterable<LogMessage> | undefined>;
+  /** How many are listening to a Worker. */
+  listeners(workerId: string): number;
   /** Drops what is kept of a Worker that was deleted; its listeners end. */
   forget(workerId: string): void;
 }
@@ -19,7 +27,8 @@ export interface LogStore {
 /** An event and the bytes that it takes as JSON. */
 type Entry = { event: LogEvent; versionId: string; bytes: number };
 
-export function createLogStore(): LogStore {
+/** `tell` lets the processes of a Worker know that somebody listens now; it ends when they do, or soon. */
+export function createLogStore(tell: (workerId: string) => Promise<void> = async () => {}): LogStore {
   /** In the order of their last event: the first was silent longest. */
   const workers = new Map<string, WorkerLogs>();
   let bytesInAll = 0;
@@ -44,22 +53,25 @@ export function createLogStore(): LogStore {
       makeRoom();
       return logs.listeners.size > 0 ? "full" : "quiet";
     },
-    listen(workerId, scriptName, signal) {
+    async listen(workerId, scriptName, signal, { recent = true, accepts = () => true } = {}) {
       const logs = touch(workerId);
       if (logs.listeners.size >= logLimits.listenersPerWorker) return undefined;
-      const listener = new Listener(logs.recent);
+      const listener = new Listener(accepts, recent ? logs.recent : []);
       logs.listeners.add(listener);
       const stop = () => {
         logs.listeners.delete(listener);
+        if (logs.listeners.size === 0) logs.told = undefined;
         listener.end();
       };
       signal.addEventListener("abort", stop, { once: true });
       if (signal.aborted) stop();
+      else await (logs.told ??= tell(workerId));
       return messages(listener, scriptName, () => {
         signal.removeEventListener("abort", stop);
         stop();
       });
     },
+    listeners: (workerId) => workers.get(workerId)?.listeners.size ?? 0,
     forget(workerId) {
       const logs = workers.get(workerId);
       if (!logs) return;
@@ -73,6 +85,8 @@ export function createLogStore(): LogStore {
 class WorkerLogs {
   readonly recent: Entry[] = [];
   readonly listeners = new Set<Listener>();
+  /** Resolves when the processes know that somebody listens. */
+  told: Promise<void> | undefined;
   #bytes = 0;
 
   /** Keeps an event and hands it to the listeners; by how many bytes this grew. */
@@ -104,26 +118,35 @@ class WorkerLogs {
 
 /** One listener's queue. */
 class Listener {
-  #queue: Entry[];
+  readonly #accepts: Accepts;
+  #queue: Entry[] = [];
   #bytes = 0;
   #missed = 0;
   #ended = false;
   #wake: (() => void) | undefined;
 
-  constructor(recent: readonly Entry[]) {
-    this.#queue = [...recent];
-    for (const { bytes } of recent) this.#bytes += bytes;
+  constructor(accepts: Accepts, recent: readonly Entry[]) {
+    this.#accepts = accepts;
+    for (const entry of recent) this.push(entry);
   }
 
   push(entry: Entry): void {
-    if (this.#queue.length >= logLimits.listenerEvents || this.#bytes + entry.bytes > logLimits.listenerBytes) {
-      this.#missed++;
+    if (!isNotice(entry) && !this.#accepts(entry.event, entry.versionId)) return;
+    // A queue that was full has to be half empty before it takes anything again: notices must not take turns with events.
+    const part = this.#missed > 0 ? 0.5 : 1;
+    const full =
+      this.#queue.length >= logLimits.listenerEvents * part ||
+      this.#bytes + entry.bytes > logLimits.listenerBytes * part;
+    if (full) {
+      if (this.#missed++ === 0) this.#add(overloadNotice(entry.versionId));
       return;
     }
-    if (this.#missed > 0) {
-      this.#queue.push(dropNotice(entry.versionId, this.#missed));
-      this.#missed = 0;
-    }
+    if (this.#missed > 0) this.#add(overloadEndNotice(entry.versionId, this.#missed));
+    this.#missed = 0;
+    this.#add(entry);
+  }
+
+  #add(entry: Entry): void {
     this.#queue.push(entry);
     this.#bytes += entry.bytes;
     this.#wake?.();
@@ -163,20 +186,48 @@ async function* messages(listener: Listener, scriptName: string, done: () => voi
   }
 }
 
-/** wrangler prints an event of type `overload` as a warning of its own (`isTailInfo` in its `tail/printing.ts`). */
+/**
+ * wrangler prints events of these types as warnings of its own. The texts are Cloudflare's (wrangler's tests of `tail` have
+ * them); the number is ours.
+ */
+function overloadNotice(versionId: string): Entry {
+  return notice(versionId, {
+    type: "overload",
+    message:
+      "Tail is currently in sampling mode due to the high volume of messages. To prevent messages from being dropped consider adding filters.",
+  });
+}
+
+function overloadEndNotice(versionId: string, missed: number): Entry {
+  return notice(versionId, {
+    type: "overload-stop",
+    message: `Tail has exited sampling mode and is no longer dropping messages. ${missed} were dropped.`,
+  });
+}
+
+/** Events that a Worker's process could not send. */
 function dropNotice(versionId: string, count: number): Entry {
+  return notice(versionId, {
+    type: "overload",
+    message: `${count} log events were dropped: they came faster than they could be taken.`,
+  });
+}
+
+function notice(versionId: string, about: { type: "overload" | "overload-stop"; message: string }): Entry {
   const event: LogEvent = {
     id: null,
     outcome: "unknown",
     eventTimestamp: Date.now(),
-    event: {
-      type: "overload",
-      message: `${count} log events were dropped: they came faster than they could be taken.`,
-    },
+    event: about,
     logs: [],
     exceptions: [],
   };
   return { event, versionId, bytes: sizeOf(event) };
+}
+
+/** Filters are about invocations; what happened to the tail itself is told to everybody. */
+function isNotice({ event: { id, event } }: Entry): boolean {
+  return id === null && event !== null && "type" in event;
 }
 
 function sizeOf(event: LogEvent): number {

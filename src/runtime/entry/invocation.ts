@@ -1,4 +1,4 @@
-import { logLimits, type LogLevel, type LogOutcome } from "#products/logs/schema.ts";
+import { logLimits, type ExecutionModel, type LogLevel, type LogOutcome } from "#products/logs/schema.ts";
 import { exceptionOf, formatErrors, formatMessage } from "#runtime/entry/format-message.ts";
 import { Outbox, type Post } from "#runtime/entry/outbox.ts";
 import { triggerOf } from "#runtime/entry/trigger.ts";
@@ -13,6 +13,7 @@ export class Invocation {
   subject: unknown;
   /** The instance it runs on, for a class: calls that it makes on itself are no invocations of their own. */
   instance: object | undefined = undefined;
+  executionModel: ExecutionModel | undefined = undefined;
   status: number | undefined = undefined;
   outcome: LogOutcome = "ok";
   wallTime = 0;
@@ -159,10 +160,11 @@ export class Recorder {
   }
 
   #add(invocation: Invocation, members: string): void {
-    const { entrypoint, outcome, startedAt, wallTime, logs, exceptions, truncated } = invocation;
+    const { entrypoint, executionModel, outcome, startedAt, wallTime, logs, exceptions, truncated } = invocation;
     const nobody = entrypoint === "";
     if (!nobody) invocation.id ??= `${this.#prefix}${++this.#count}`;
-    const more = `${nobody ? "" : `"entrypoint":${stringify(entrypoint)},`}${truncated ? '"truncated":true,' : ""}`;
+    const model = executionModel === undefined ? "" : `"executionModel":"${executionModel}",`;
+    const more = `${nobody ? "" : `"entrypoint":${stringify(entrypoint)},`}${model}${truncated ? '"truncated":true,' : ""}`;
     this.outbox.add(
       `{"id":${nobody ? "null" : `"${invocation.id}"`},${more}"outcome":"${outcome}","eventTimestamp":${startedAt},"wallTime":${wallTime},` +
         `${members},"logs":[${logs?.join(",") ?? ""}],"exceptions":[${exceptions?.join(",") ?? ""}]}`,

@@ -21,7 +21,8 @@ const pauseMs = 1000;
  * work while some request is under way, since workerd allows neither timers nor I/O outside of one.
  */
 export class Outbox {
-  detail: LogDetail = "quiet";
+  /** Everything, until somebody said that it is not wanted. */
+  detail: LogDetail = "full";
   readonly #post: Post;
   /** Asked in every round of the loop; events that were waiting may be added, and true keeps the loop going. */
   readonly #round: () => boolean;
@@ -34,6 +35,8 @@ export class Outbox {
   #loopSeenAt = 0;
   #looping = false;
   #pausedUntil = 0;
+  /** How often `listen` was called. */
+  #calls = 0;
 
   constructor(post: Post, round: () => boolean = () => false) {
     this.#post = post;
@@ -67,6 +70,12 @@ export class Outbox {
     return false;
   }
 
+  /** Somebody listens from now on: what an answer that is on its way says about that is old. */
+  listen(): void {
+    this.detail = "full";
+    this.#calls++;
+  }
+
   /** Sees to it that the queue is emptied soon. */
   wake(): void {
     const now = this.#post.now();
@@ -81,11 +90,12 @@ export class Outbox {
   async flush(): Promise<void> {
     if (this.#queue.length === 0 && this.#dropped === 0 && this.#unlisted === 0) return;
     const { events, head, dropped } = this.#take();
+    const calls = this.#calls;
     this.#sending = true;
     try {
       const detail = await this.#post.send(`${head}${events.join(",")}]}`);
-      if (detail !== undefined) this.detail = detail;
-      else {
+      if (calls === this.#calls) this.detail = detail ?? "quiet";
+      if (detail === undefined) {
         this.#dropped += dropped + events.length;
         this.#pausedUntil = this.#post.now() + pauseMs;
       }

@@ -1,3 +1,4 @@
+import type { ExecutionModel } from "#products/logs/schema.ts";
 import type { Invocation } from "#runtime/entry/invocation.ts";
 import type { Runner } from "#runtime/entry/runner.ts";
 import { handlerNames } from "#runtime/entry/trigger.ts";
@@ -15,14 +16,20 @@ export function wrapClass(
   Original: AnyClass,
   entrypoint: string,
   runner: Runner,
-  options: { once: boolean; before: Before },
+  options: { once: boolean; before: Before; executionModel: ExecutionModel | undefined },
 ): AnyClass {
   const { recorder, storage } = runner;
   let ownHandlers: string[] | undefined;
 
+  function start(handler: string, subject: unknown): Invocation {
+    const invocation = recorder.begin(entrypoint, handler, subject);
+    invocation.executionModel = options.executionModel;
+    return invocation;
+  }
+
   function begin(ctx: unknown, env: unknown): Invocation {
     options.before(env, ctx);
-    return recorder.begin(entrypoint, "constructor", undefined);
+    return start("constructor", undefined);
   }
 
   function failed(invocation: Invocation, error: unknown): void {
@@ -52,7 +59,7 @@ export function wrapClass(
       if (!state || storage.getStore()?.instance === this) return Reflect.apply(method, this, args);
       // A call back into an instance that has its invocation, from where the context was lost (an RpcTarget it gave away).
       if (state.only) return storage.run(state.only, Reflect.apply, method, this, args);
-      const invocation = state.pending ?? recorder.begin(entrypoint, name, args[0]);
+      const invocation = state.pending ?? start(name, args[0]);
       state.pending = undefined;
       if (options.once) state.only = invocation;
       invocation.handler = name;
