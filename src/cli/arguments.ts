@@ -1,4 +1,5 @@
 import { parseArgs } from "node:util";
+import type { LogsOptions } from "#cli/logs.ts";
 import { flagOf, settingNames, nearestSetting, type SettingInput } from "#config.ts";
 import { UserError } from "#core/errors.ts";
 
@@ -6,7 +7,7 @@ import { UserError } from "#core/errors.ts";
 export type Command =
   | { name: "up"; settings: SettingInput & { config?: string }; firstDeploy?: string }
   | { name: "env" | "status"; data?: string; json: boolean }
-  | { name: "logs"; worker: string; data?: string; json: boolean }
+  | ({ name: "logs" } & LogsOptions)
   | { name: "wrangler"; args: string[]; data?: string }
   | { name: "help" | "version" };
 
@@ -17,7 +18,8 @@ export const help = `Solum: Cloudflare's developer platform on ground you own.
   solum wrangler ...               your project's wrangler, pointed here: solum wrangler deploy
   solum env [--json]               the variables that point wrangler here: eval "$(solum env)"
   solum status [--json]            processes, Workers, versions, addresses
-  solum logs WORKER [--json]       log lines and exceptions as they happen
+  solum logs WORKER [--json]       log lines and exceptions as they happen; filters as in wrangler tail: --status ok|error,
+                                   --method, --header NAME[:TEXT], --search TEXT, --ip, --sampling-rate, --version-id
   solum help, solum version
 
 Every setting of "up" is also an environment variable (--app-domain is SOLUM_APP_DOMAIN) and a member of config.json in
@@ -36,12 +38,8 @@ export function parseCommand(argv: readonly string[]): Command {
       const { values } = parse(rest, { data: { type: "string" }, json: { type: "boolean" } }, 0);
       return { name, json: values["json"] === true, ...dataOf(values) };
     }
-    case "logs": {
-      const { values, positionals } = parse(rest, { data: { type: "string" }, json: { type: "boolean" } }, 1);
-      const [worker] = positionals;
-      if (worker === undefined) throw new UserError("Whose logs? solum logs WORKER");
-      return { name, worker, json: values["json"] === true, ...dataOf(values) };
-    }
+    case "logs":
+      return parseLogs(rest);
     case "wrangler":
       // Everything after it is wrangler's own; only a --data before wrangler's command is ours.
       if (rest[0] === "--data" && rest[1] !== undefined) return { name, args: rest.slice(2), data: rest[1] };
@@ -58,7 +56,8 @@ export function parseCommand(argv: readonly string[]): Command {
   }
 }
 
-type Options = Record<string, { type: "string" | "boolean" }>;
+type Options = Record<string, { type: "string" | "boolean"; multiple?: boolean }>;
+type Values = Record<string, string | boolean | (string | boolean)[] | undefined>;
 
 function parseUp(args: readonly string[]): Command {
   const options: Options = { config: { type: "string" }, "first-deploy": { type: "string" } };
@@ -72,11 +71,52 @@ function parseUp(args: readonly string[]): Command {
   return { name: "up", settings, ...(typeof firstDeploy === "string" ? { firstDeploy } : {}) };
 }
 
+function parseLogs(args: readonly string[]): Command {
+  const one = { type: "string" } as const;
+  const several = { type: "string", multiple: true } as const;
+  const { values, positionals } = parse(
+    args,
+    {
+      data: one,
+      json: { type: "boolean" },
+      status: several,
+      method: several,
+      header: one,
+      search: one,
+      ip: several,
+      "sampling-rate": one,
+      "version-id": one,
+    },
+    1,
+  );
+  const [worker] = positionals;
+  if (worker === undefined) throw new UserError("Whose logs? solum logs WORKER");
+  const text = <N extends string>(name: N, flag: string = name) =>
+    (typeof values[flag] === "string" ? { [name]: values[flag] } : {}) as { [name in N]?: string };
+  const texts = <N extends string>(name: N) => {
+    const found = values[name];
+    return (Array.isArray(found) ? { [name]: found.map(String) } : {}) as { [name in N]?: string[] };
+  };
+  return {
+    name: "logs",
+    worker,
+    json: values["json"] === true,
+    ...dataOf(values),
+    ...texts("status"),
+    ...texts("method"),
+    ...texts("ip"),
+    ...text("header"),
+    ...text("search"),
+    ...text("samplingRate", "sampling-rate"),
+    ...text("versionId", "version-id"),
+  };
+}
+
 function parse(
   args: readonly string[],
   options: Options,
   positionalsMax: number,
-): { values: Record<string, string | boolean | undefined>; positionals: string[] } {
+): { values: Values; positionals: string[] } {
   try {
     const { values, positionals } = parseArgs({
       args: [...args],

@@ -1,48 +1,125 @@
+import { once } from "node:events";
 import { createInterface } from "node:readline";
+import type { IncomingMessage } from "node:http";
+import { styleText } from "node:util";
 import { askApi } from "#cli/client.ts";
 import { findInstance } from "#cli/instance.ts";
+import { messageText } from "#cli/log-text.ts";
+import { sleep } from "#core/deadline.ts";
+import { systemCode, UserError } from "#core/errors.ts";
+import type { TailFilter } from "#products/logs/filters.ts";
 import type { LogMessage } from "#products/logs/schema.ts";
 
+/** The options of `solum logs`, which are those of `wrangler tail`. */
+export type LogsOptions = {
+  worker: string;
+  data?: string;
+  json: boolean;
+  status?: string[];
+  method?: string[];
+  header?: string;
+  search?: string;
+  ip?: string[];
+  samplingRate?: string;
+  versionId?: string;
+};
+
+/** How long the control process may take to come back. */
+const comeBackMs = 30_000;
+const tryEveryMs = 500;
+
 /** `solum logs WORKER`: invocations, log lines and exceptions as they happen, until Ctrl-C. */
-export async function logs(options: { worker: string; data?: string; json: boolean }): Promise<void> {
-  const instance = await findInstance(options.data);
-  const answer = await askApi(instance, `/workers/scripts/${encodeURIComponent(options.worker)}/logs/live`);
-  if (!options.json) process.stderr.write(`Waiting for ${options.worker} ... (Ctrl-C ends it)\n`);
-  for await (const line of createInterface({ input: answer })) {
-    if (line === "") continue;
-    process.stdout.write(options.json ? `${line}\n` : render(JSON.parse(line) as LogMessage));
+export async function logs(options: LogsOptions): Promise<void> {
+  const filters = JSON.stringify(filtersOf(options));
+  const path = `/workers/scripts/${encodeURIComponent(options.worker)}/logs/live?filters=${encodeURIComponent(filters)}`;
+  const stop = stopSignal();
+  try {
+    let answer = await askApi(await findInstance(options.data), path, stop);
+    if (!options.json) process.stderr.write(`Waiting for ${options.worker} ... (Ctrl-C ends it)\n`);
+    for (;;) {
+      await printAll(answer, options.json);
+      answer = await comeBack(path, options, stop);
+    }
+  } catch (error) {
+    if (!stop.aborted) throw error;
   }
 }
 
-function render(message: LogMessage): string {
-  const time = (ms: number) => new Date(ms).toISOString().slice(11, 23);
-  const lines = message.logs.map(
-    ({ level, message: parts, timestamp }) => `  ${time(timestamp)} ${level.padEnd(5)} ${asTexts(parts).join(" ")}`,
-  );
-  const errors = message.exceptions.map(
-    ({ name, message: text, stack }) => `  ${name}: ${text}${stack ? `\n${indent(stack)}` : ""}`,
-  );
-  return `${[`${time(message.eventTimestamp ?? Date.now())} ${describe(message)}`, ...lines, ...errors].join("\n")}\n`;
+/** Aborts on Ctrl-C, SIGTERM and when nobody reads what is printed. */
+function stopSignal(): AbortSignal {
+  const stopped = new AbortController();
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => stopped.abort());
+  process.stdout.on("error", (error) => {
+    if (systemCode(error) !== "EPIPE") throw error;
+    stopped.abort();
+  });
+  return stopped.signal;
 }
 
-function describe({ event, outcome, entrypoint, scriptVersion }: LogMessage): string {
-  const version = scriptVersion?.id.slice(0, 8) ?? "";
-  const request = event?.["request"] as { method?: string; url?: string } | undefined;
-  const response = event?.["response"] as { status?: number } | undefined;
-  const what = request
-    ? `${request.method} ${request.url} ${response?.status ?? ""}`.trimEnd()
-    : (entrypoint ?? "event");
-  return `${what} ${outcome} ${version}`;
+async function printAll(answer: IncomingMessage, json: boolean): Promise<void> {
+  const paint = (style: Parameters<typeof styleText>[0], text: string) =>
+    styleText(style, text, { stream: process.stdout });
+  try {
+    for await (const line of createInterface({ input: answer })) {
+      if (line === "") continue;
+      const text = json ? `${line}\n` : messageText(JSON.parse(line) as LogMessage, paint);
+      if (!process.stdout.write(text)) await once(process.stdout, "drain");
+    }
+  } catch (error) {
+    // The control process went away.
+    if (systemCode(error) !== "ECONNRESET") throw error;
+  }
 }
 
-function asTexts(parts: readonly unknown[]): string[] {
-  return parts.map((part) => (typeof part === "string" ? part : JSON.stringify(part)));
+/** The same again after the control process was restarted. It also ends what it sends when the Worker is deleted. */
+async function comeBack(path: string, options: LogsOptions, stop: AbortSignal): Promise<IncomingMessage> {
+  stop.throwIfAborted();
+  process.stderr.write("The connection ended. Connecting again ...\n");
+  const end = performance.now() + comeBackMs;
+  for (;;) {
+    // Says so when Solum was stopped.
+    const instance = await findInstance(options.data);
+    try {
+      return await askApi(instance, path, stop);
+    } catch (error) {
+      if (performance.now() > end || !isRestart(error)) throw error;
+    }
+    await sleep(tryEveryMs, stop);
+  }
 }
 
-function indent(stack: string): string {
-  return stack
-    .split("\n")
-    .slice(1)
-    .map((line) => `    ${line.trim()}`)
-    .join("\n");
+function isRestart(error: unknown): boolean {
+  return (error instanceof UserError && error.message.includes("restarting")) || systemCode(error) === "ECONNRESET";
+}
+
+/** The filters as `wrangler tail` makes them of its options. */
+function filtersOf(options: LogsOptions): TailFilter[] {
+  const filters: TailFilter[] = [];
+  if (options.samplingRate !== undefined) {
+    const rate = Number(options.samplingRate);
+    if (!(rate > 0 && rate < 1)) throw new UserError("A sampling rate must be between 0 and 1, such as 0.25.");
+    filters.push({ sampling_rate: rate });
+  }
+  if (options.status) filters.push({ outcome: [...new Set(options.status.flatMap(outcomesOf))] });
+  if (options.method) filters.push({ method: options.method });
+  if (options.header !== undefined) {
+    const [key = "", ...query] = options.header.split(":");
+    filters.push({
+      header: { key: key.trim(), ...(query.length === 0 ? {} : { query: query.join(":").trim() }) },
+    });
+  }
+  // Whoever runs this is on this machine.
+  if (options.ip)
+    filters.push({ client_ip: options.ip.map((address) => (address === "self" ? "127.0.0.1" : address)) });
+  if (options.search !== undefined) filters.push({ query: options.search });
+  if (options.versionId !== undefined) filters.push({ scriptVersion: options.versionId });
+  return filters;
+}
+
+function outcomesOf(
+  status: string,
+): ("ok" | "canceled" | "exception" | "exceededCpu" | "exceededMemory" | "unknown")[] {
+  if (status === "ok" || status === "canceled") return [status];
+  if (status === "error") return ["exception", "exceededCpu", "exceededMemory", "unknown"];
+  throw new UserError(`--status is ok, error or canceled, and not "${status}".`);
 }

@@ -203,6 +203,7 @@ test("lines of a Durable Object find the call that wrote them", async () => {
   await worker.get();
   const isRoom = ({ entrypoint }: LogMessage) => entrypoint === "Room";
   const all = await worker.messages((messages) => messages.filter(isRoom).length >= 5);
+  for (const message of all) expect(message.executionModel).toBe(isRoom(message) ? "durableObject" : undefined);
   const calls = all
     .filter(isRoom)
     .map(({ event, outcome, logs }) => [

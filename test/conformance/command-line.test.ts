@@ -76,7 +76,7 @@ describe("a running Solum", () => {
         ? true
         : undefined;
     });
-    logs.stop();
+    await logs.stop();
     const missing = await solum.run("logs", "nobody");
     expect(missing).toMatchObject({ code: 1, output: expect.stringContaining("does not exist") as string });
   });

@@ -30,6 +30,15 @@ export type ApiAnswer = {
 };
 export type Outcome = { code: number; output: string };
 
+/** A command under way. */
+export type Followed = {
+  output: () => string;
+  /** Sends a signal, SIGTERM by default; what the command ended with. */
+  stop(signal?: NodeJS.Signals): Promise<number | null>;
+  /** What it ended with by itself. */
+  ended: Promise<number | null>;
+};
+
 /** A Solum of its own for a test: the built program, in temporary folders, on a free port. */
 export class Solum implements AsyncDisposable {
   /** Everything of this instance is below it, runtime folder apart. */
@@ -105,15 +114,14 @@ export class Solum implements AsyncDisposable {
   }
 
   /** A command that goes on until it is stopped. */
-  follow(...args: string[]): { output: () => string; stop(): void } {
-    const child = spawn(program[0], [...program.slice(1), ...args], {
-      env: this.#ownEnvironment(),
-      stdio: ["ignore", "pipe", "pipe"],
-    });
-    let output = "";
-    child.stdout.on("data", (bytes: Buffer) => (output += bytes.toString()));
-    child.stderr.on("data", (bytes: Buffer) => (output += bytes.toString()));
-    return { output: () => output, stop: () => void child.kill("SIGTERM") };
+  follow(...args: string[]): Followed {
+    return followChild(spawn(program[0], [...program.slice(1), ...args], { env: this.#ownEnvironment() }));
+  }
+
+  /** The unmodified wrangler with a command that goes on until it is stopped. */
+  followWrangler(project: string, args: readonly string[], version: WranglerVersion = "4.156"): Followed {
+    const env = { ...this.#ownEnvironment(), ...this.environment };
+    return followChild(spawn(program[0], [wranglerOf(version), ...args], { cwd: project, env }));
   }
 
   /** The same, in a project's folder. */
@@ -127,8 +135,7 @@ export class Solum implements AsyncDisposable {
     args: readonly string[],
     options: { version?: WranglerVersion; input?: string } = {},
   ): Promise<Outcome> {
-    const bin = join(root, "node_modules", wranglers[options.version ?? "4.156"], "bin", "wrangler.js");
-    return runToEnd(program[0], [bin, ...args], {
+    return runToEnd(program[0], [wranglerOf(options.version ?? "4.156"), ...args], {
       cwd: project,
       environment: { ...this.#ownEnvironment(), ...this.environment },
       ...(options.input === undefined ? {} : { input: options.input }),
@@ -236,6 +243,23 @@ export class Solum implements AsyncDisposable {
       WRANGLER_HIDE_BANNER: "true",
     };
   }
+}
+
+function wranglerOf(version: WranglerVersion): string {
+  return join(root, "node_modules", wranglers[version], "bin", "wrangler.js");
+}
+
+function followChild(child: ChildProcess): Followed {
+  let output = "";
+  for (const stream of [child.stdout, child.stderr])
+    stream?.on("data", (bytes: Buffer) => (output += bytes.toString()));
+  child.stdin?.end();
+  const ended = new Promise<number | null>((resolve) => child.on("close", resolve));
+  const stop = async (signal: NodeJS.Signals = "SIGTERM") => {
+    child.kill(signal);
+    return ended;
+  };
+  return { output: () => output, stop, ended };
 }
 
 async function runToEnd(

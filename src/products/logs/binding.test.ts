@@ -42,6 +42,35 @@ test("a batch is kept under the version of its capability, whatever it says itse
   }
 });
 
+test("what a process cannot say itself any more is told for it", async () => {
+  const ended = [
+    { ...event, id: null, outcome: "exceededCpu" },
+    { ...event, id: null, outcome: "exceededMemory" },
+  ];
+  const listening = new AbortController();
+  const messages = await store.listen("w", "hello", listening.signal, { recent: false });
+  expect((await post({ ...good, events: ended })).status).toBe(200);
+  const outcomes: string[] = [];
+  for await (const { outcome } of messages ?? []) if (outcomes.push(outcome) === 2) break;
+  expect(outcomes).toEqual(["exceededCpu", "exceededMemory"]);
+});
+
+test.each<[string, unknown]>([
+  ["a request without a method", { request: { url: "http://x/" } }],
+  ["headers that are no texts", { request: { url: "http://x/", method: "GET", headers: { a: 1 } } }],
+  ["a method of an entrypoint that is none", { rpcMethod: {} }],
+  ["consumed events that are no list", { consumedEvents: {} }],
+  ["no object", "x"],
+])("an event with %s is kept, and what set it off is unknown", async (_name, forged) => {
+  const listening = new AbortController();
+  const messages = await store.listen("w", "hello", listening.signal, { recent: false });
+  expect((await post({ ...good, events: [{ ...event, event: forged }] })).status).toBe(200);
+  for await (const message of messages ?? []) {
+    expect(message.event).toBeNull();
+    break;
+  }
+});
+
 test.each([
   ["none", ""],
   ["of another Worker", capability({ scope: "other" })],

@@ -37,6 +37,27 @@ const line = z.object({
   errorInfo: z.array(errorInfo.nullable()).optional(),
 });
 
+/** Whatever is said about what set an invocation off, the members that are looked at are what they should be; else it is unknown. */
+const trigger = z
+  .looseObject({
+    request: z
+      .looseObject({ url: z.string(), method: z.string(), headers: z.record(z.string(), z.string()).optional() })
+      .optional(),
+    response: z.looseObject({ status: z.number() }).optional(),
+    rpcMethod: z.string().optional(),
+    cron: z.string().optional(),
+    scheduledTime: z.union([z.string(), z.number()]).nullish(),
+    queue: z.string().optional(),
+    batchSize: z.number().optional(),
+    mailFrom: z.string().optional(),
+    rcptTo: z.string().optional(),
+    rawSize: z.number().optional(),
+    getWebSocketEvent: z.looseObject({ webSocketEventType: z.string() }).optional(),
+    consumedEvents: z.array(z.looseObject({ scriptName: z.string().nullable() })).optional(),
+  })
+  .nullable()
+  .catch(null);
+
 const event = z.object({
   id: z.string().max(64).nullable(),
   part: z.enum(["startup", "late"]).optional(),
@@ -44,7 +65,7 @@ const event = z.object({
   outcome: z.enum(["ok", "exception", "canceled", "exceededCpu", "exceededMemory", "unknown"]),
   eventTimestamp: milliseconds,
   wallTime: milliseconds.optional(),
-  event: z.record(z.string(), z.unknown()).nullable(),
+  event: trigger,
   logs: z.array(line),
   exceptions: z.array(errorInfo.extend({ timestamp: milliseconds })),
   executionModel: z.enum(["durableObject", "workflow"]).optional(),

@@ -53,11 +53,11 @@ function testOf(one: TailFilter, address: string | undefined): Accepts {
   }
   if (header) {
     const name = header.key.toLowerCase();
-    return (event) => requestOf(event)?.headers?.[name]?.includes(header.query ?? "") ?? false;
+    return (event) => headerOf(event, name)?.includes(header.query ?? "") ?? false;
   }
   if (addresses) {
-    const wanted = new Set(addresses.map((one) => plainAddress(one === "self" ? address : one)));
-    return (event) => wanted.has(plainAddress(requestOf(event)?.headers?.["cf-connecting-ip"]) ?? "");
+    const wanted = new Set(addresses.map((wish) => plainAddress(wish === "self" ? address : wish)));
+    return (event) => wanted.has(plainAddress(headerOf(event, "cf-connecting-ip")) ?? "");
   }
   if (query !== undefined)
     return (event) => event.logs.some(({ message }) => message.some((part) => says(part, query)));
@@ -68,6 +68,11 @@ type TailRequestInfo = { method?: string; headers?: Record<string, string | unde
 
 function requestOf(event: LogEvent): TailRequestInfo | undefined {
   return event.event?.["request"] as TailRequestInfo | undefined;
+}
+
+function headerOf(event: LogEvent, name: string): string | undefined {
+  const headers = requestOf(event)?.headers;
+  return headers && Object.hasOwn(headers, name) ? headers[name] : undefined;
 }
 
 function says(part: unknown, query: string): boolean {

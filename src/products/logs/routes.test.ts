@@ -20,8 +20,8 @@ function setUp() {
   const app = createApi();
   const find = async (account: string, script: string) => (account === "acc" && script === "hello" ? "w" : undefined);
   app.route("/accounts/:account_id/workers/scripts/:script_name/logs", logsRoutes(store, find));
-  const live = async (signal?: AbortSignal, script = "hello") =>
-    app.request(`/accounts/acc/workers/scripts/${script}/logs/live`, signal ? { signal } : {});
+  const live = async (signal?: AbortSignal, script = "hello", query = "") =>
+    app.request(`/accounts/acc/workers/scripts/${script}/logs/live${query}`, signal ? { signal } : {});
   return { store, live };
 }
 
@@ -57,6 +57,22 @@ test("a client that goes away without a word leaves as well", async () => {
   expect(store.accept("w", "v", batch())).toBe("full");
   gone.abort();
   expect(store.accept("w", "v", batch())).toBe("quiet");
+});
+
+test("filters are those of a tail", async () => {
+  const { store, live } = setUp();
+  store.accept("w", "v", batch("1"));
+  store.accept("w", "wanted", batch("2"));
+  const filters = encodeURIComponent(JSON.stringify([{ scriptVersion: "wanted" }]));
+  const gone = new AbortController();
+  const response = await live(gone.signal, "hello", `?filters=${filters}`);
+  const { value } = (await response.body?.getReader().read()) ?? {};
+  expect(JSON.parse(Buffer.from(value ?? "").toString())).toMatchObject({ id: "2" });
+  gone.abort();
+  for (const bad of ["x", "{}", '[{"colour":"red"}]']) {
+    const refused = await live(undefined, "hello", `?filters=${encodeURIComponent(bad)}`);
+    expect(refused.status, bad).toBe(400);
+  }
 });
 
 test("a Worker that does not exist, and one listener too many", async () => {

@@ -13,7 +13,7 @@ export class Invocation {
   subject: unknown;
   /** The instance it runs on, for a class: calls that it makes on itself are no invocations of their own. */
   instance: object | undefined = undefined;
-  executionModel: ExecutionModel | undefined = undefined;
+  readonly executionModel: ExecutionModel | undefined;
   status: number | undefined = undefined;
   outcome: LogOutcome = "ok";
   wallTime = 0;
@@ -28,7 +28,14 @@ export class Invocation {
   bytes = 0;
   truncated = false;
 
-  constructor(entrypoint: string, handler: string, subject: unknown, startedAt: number) {
+  constructor(
+    entrypoint: string,
+    handler: string,
+    subject: unknown,
+    startedAt: number,
+    executionModel?: ExecutionModel,
+  ) {
+    this.executionModel = executionModel;
     this.entrypoint = entrypoint;
     this.handler = handler;
     this.subject = subject;
@@ -60,9 +67,9 @@ export class Recorder {
     this.#startup = new Invocation("", "", undefined, post.now());
   }
 
-  begin(entrypoint: string, handler: string, subject: unknown): Invocation {
+  begin(entrypoint: string, handler: string, subject: unknown, executionModel?: ExecutionModel): Invocation {
     if (this.#startup) this.#tellStartup();
-    return new Invocation(entrypoint, handler, subject, this.#now());
+    return new Invocation(entrypoint, handler, subject, this.#now(), executionModel);
   }
 
   /** A `console` call. `invocation` is undefined outside of any. */

@@ -21,15 +21,9 @@ export function wrapClass(
   const { recorder, storage } = runner;
   let ownHandlers: string[] | undefined;
 
-  function start(handler: string, subject: unknown): Invocation {
-    const invocation = recorder.begin(entrypoint, handler, subject);
-    invocation.executionModel = options.executionModel;
-    return invocation;
-  }
-
   function begin(ctx: unknown, env: unknown): Invocation {
     options.before(env, ctx);
-    return start("constructor", undefined);
+    return recorder.begin(entrypoint, "constructor", undefined, options.executionModel);
   }
 
   function failed(invocation: Invocation, error: unknown): void {
@@ -59,7 +53,7 @@ export function wrapClass(
       if (!state || storage.getStore()?.instance === this) return Reflect.apply(method, this, args);
       // A call back into an instance that has its invocation, from where the context was lost (an RpcTarget it gave away).
       if (state.only) return storage.run(state.only, Reflect.apply, method, this, args);
-      const invocation = state.pending ?? start(name, args[0]);
+      const invocation = state.pending ?? recorder.begin(entrypoint, name, args[0], options.executionModel);
       state.pending = undefined;
       if (options.once) state.only = invocation;
       invocation.handler = name;
