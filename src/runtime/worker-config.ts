@@ -59,7 +59,7 @@ export function workerConfig(accepted: RunnableVersion, options: WorkerConfigOpt
       worker: {
         ...program.worker,
         compatibilityDate: version.compatibilityDate,
-        compatibilityFlags: version.compatibilityFlags,
+        compatibilityFlags: flagsOf(version),
         bindings: [...pieces.bindings, ...program.bindings],
         globalOutbound: routerService,
         cacheApiOutbound: { name: routerService, entrypoint: routerCacheEntrypoint },
@@ -96,6 +96,15 @@ export function workerConfig(accepted: RunnableVersion, options: WorkerConfigOpt
  */
 function knownDate(date: string, newest: string): string {
   return date > newest ? newest : date;
+}
+
+/**
+ * The version's own flags, and for a module Worker the one by which the entry module learns that a client left. All that code
+ * can see of it is that `request.signal` aborts then: requests that are sent on do not take the signal along.
+ */
+function flagsOf({ format, compatibilityFlags }: RunnableVersion): string[] {
+  const decided = compatibilityFlags.some((flag) => /^(?:enable|disable)_request_signal$/.test(flag));
+  return format !== "modules" || decided ? [...compatibilityFlags] : [...compatibilityFlags, "enable_request_signal"];
 }
 
 /** What of a version's configuration depends on its format. */

@@ -109,6 +109,80 @@ describe("the API of tails", () => {
   });
 });
 
+describe("a WebSocket client like any other", () => {
+  /** A tail of a Worker, over the WebSocket of Node, which masks all of its frames. */
+  async function listen(script: string, filters: unknown[] = []) {
+    const { json } = await solum.api("POST", `/workers/scripts/${script}/tails`, { filters });
+    const webSocket = new WebSocket((json.result as { url: string }).url, "trace-v1");
+    const messages: TailMessage[] = [];
+    webSocket.addEventListener("message", ({ data }) => messages.push(JSON.parse(String(data)) as TailMessage));
+    await once(webSocket, "open");
+    const linesOf = () => messages.flatMap(({ logs }) => logs.map(({ message }) => message[0]));
+    return { messages, linesOf, [Symbol.dispose]: () => webSocket.close() };
+  }
+
+  test("gets every message, in order, from the first one on", async () => {
+    using tail = await listen("tail");
+    for (let count = 0; count < 200; count++) await solum.request(host, `/n?${count}`);
+    await until("all", () => tail.messages.length >= 200 || undefined);
+    expect(tail.messages.map(pathOf)).toEqual(Array.from({ length: 200 }, (_, count) => `/n?${count}`));
+    for (const { event } of tail.messages) expect(event?.request?.headers["cf-connecting-ip"]).toBe("127.0.0.1");
+  });
+
+  test("gets lines of a WebSocket as they are written, and of work that goes on", async () => {
+    using tail = await listen("tail");
+    const socket = connect(solum.port, "127.0.0.1");
+    socket.write(openingRequest(`${host}:${solum.port}`, "/socket"));
+    await once(socket, "data");
+    const opened = await until("the opening", () => tail.messages.find((one) => pathOf(one) === "/socket"));
+    expect(opened.event?.response?.status).toBe(101);
+    for (const text of ["one", "two"]) {
+      socket.write(Buffer.from(clientFrame(text), "latin1"));
+      const line = `heard ${text}`;
+      const message = await until(line, () => tail.messages.find(({ logs }) => logs[0]?.message[0] === line));
+      expect(pathOf(message)).toBe("/socket");
+    }
+    socket.destroy();
+    // Longer than an invocation is held back for its background work.
+    await solum.request(host, "/later?ms=1500");
+    await until("the late line", () => tail.linesOf().includes("later") || undefined);
+    expect(tail.messages.filter((one) => pathOf(one) === "/later?ms=1500")).toHaveLength(2);
+  });
+
+  test("gets those of a service worker", async () => {
+    await solum.wrangler(solum.project("service-worker"), ["deploy"]);
+    using tail = await listen("old-style");
+    await solum.request("old-style.localhost", "/x", { headers: { cookie: "a=b", "x-mine": "1" } });
+    const [message] = await until("its message", () => (tail.messages.length > 0 ? tail.messages : undefined));
+    expect(message).toMatchObject({
+      outcome: "ok",
+      scriptName: "old-style",
+      event: { request: { headers: { cookie: "REDACTED", "x-mine": "1" } }, response: { status: 200 } },
+    });
+    expect(tail.linesOf()).toContain("service worker");
+  });
+
+  test("gets nothing of static assets, which invoke no Worker", async () => {
+    await solum.wrangler(solum.project("site"), ["deploy"]);
+    using assets = await listen("site");
+    using code = await listen("tail");
+    expect((await solum.request("site.localhost", "/")).status).toBe(200);
+    await solum.request(host, "/after");
+    await until("what came after", () => code.messages.length > 0 || undefined);
+    expect(assets.messages).toEqual([]);
+  });
+
+  test("is told of a client that left before the answer, with the lines until then", async () => {
+    using tail = await listen("tail", [{ outcome: ["canceled"] }]);
+    const message = await until("its message", async () => {
+      await expect(solum.request(host, "/hangs", { signal: AbortSignal.timeout(300) })).rejects.toThrow();
+      return tail.messages.find((one) => pathOf(one) === "/hangs");
+    });
+    expect([message.outcome, message.logs[0]?.message]).toEqual(["canceled", ["begins to hang"]]);
+    expect(message.event?.response).toBeUndefined();
+  });
+});
+
 describe("solum logs", () => {
   test("shows what happens, for people", async () => {
     const logs = solum.follow("logs", "tail");

@@ -97,7 +97,13 @@ export type TestResponse = { status: number; headers: IncomingHttpHeaders; body:
 export async function send(
   socketPath: string,
   path = "/",
-  options: { method?: string; headers?: Record<string, string>; body?: string | Uint8Array; host?: string } = {},
+  options: {
+    method?: string;
+    headers?: Record<string, string>;
+    body?: string | Uint8Array;
+    host?: string;
+    signal?: AbortSignal;
+  } = {},
 ): Promise<TestResponse> {
   return new Promise((resolve, reject) => {
     const outgoing = request(
@@ -106,6 +112,7 @@ export async function send(
         path,
         method: options.method ?? "GET",
         headers: { host: options.host ?? "worker.localhost:8787", ...options.headers },
+        ...(options.signal ? { signal: options.signal } : {}),
       },
       (incoming) => {
         let body = "";

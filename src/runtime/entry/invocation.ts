@@ -109,6 +109,14 @@ export class Recorder {
     } else this.#tell(invocation);
   }
 
+  /** The client left before the handler was done. What that still does comes as late lines. */
+  canceled(invocation: Invocation): void {
+    if (invocation.done) return;
+    this.inFlight--;
+    invocation.outcome = "canceled";
+    this.settled(invocation);
+  }
+
   /** Counts one `waitUntil` of an invocation; to be told by `closed` when it settles. */
   opened(invocation: Invocation | undefined): void {
     this.openWork++;

@@ -9,6 +9,7 @@ export type Storage = {
 // User code may replace these later; what runs around it must not notice.
 const { apply } = Reflect;
 const { then } = Promise.prototype;
+const { addEventListener } = EventTarget.prototype;
 
 /** Runs the user's functions as invocations: their results and errors pass through untouched and are only looked at. */
 export class Runner {
@@ -67,12 +68,22 @@ export class Runner {
 
   #call(invocation: Invocation, fn: Function, self: unknown, args: unknown[]): unknown {
     this.recorder.inFlight++;
+    if (invocation.handler === "fetch" && this.recorder.outbox.detail === "full") this.#watchClient(invocation);
     try {
       return this.storage.run(invocation, apply, fn, self, args);
     } catch (error) {
       this.#failed(invocation, error);
       throw error;
     }
+  }
+
+  /**
+   * workerd lets go of a handler whose client left: its promise never settles. That the request's signal says so first is
+   * switched on in every module Worker (`worker-config.ts`), but looked at only while somebody listens, since it costs.
+   */
+  #watchClient(invocation: Invocation): void {
+    const signal = invocation.subject instanceof Request ? invocation.subject.signal : undefined;
+    if (signal) apply(addEventListener, signal, ["abort", () => this.recorder.canceled(invocation)]);
   }
 
   /** Counts `work` as background work of whatever is running. */
@@ -91,6 +102,7 @@ export class Runner {
   }
 
   #succeeded(invocation: Invocation, value: unknown): void {
+    if (invocation.done) return;
     this.recorder.inFlight--;
     if (invocation.handler === "fetch") {
       if (value instanceof Response) invocation.status = value.status;
@@ -107,6 +119,7 @@ export class Runner {
   }
 
   #failed(invocation: Invocation, error: unknown): void {
+    if (invocation.done) return this.recorder.exception(invocation, error);
     this.recorder.inFlight--;
     invocation.outcome = "exception";
     this.recorder.exception(invocation, error);

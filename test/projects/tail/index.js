@@ -30,10 +30,10 @@ export default {
       case "/later":
         ctx.waitUntil(scheduler.wait(Number(url.searchParams.get("ms"))).then(() => console.log("later")));
         return new Response("at once");
-      case "/slow":
-        await scheduler.wait(300);
-        console.log("after all");
-        return new Response("slow");
+      case "/hangs":
+        console.log("begins to hang");
+        await scheduler.wait(60_000);
+        return new Response("too late");
       case "/rpc":
         return new Response(await ctx.exports.Greeter.greet("you"));
       case "/escape":
