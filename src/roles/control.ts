@@ -5,6 +5,7 @@ import { createAdaptorServer } from "@hono/node-server";
 import { buildApi, d1UploadPath } from "#api.ts";
 import { createLogger } from "#core/log.ts";
 import { openDatabase } from "#db/database.ts";
+import type { Api } from "#http/app.ts";
 import { storeClient } from "#http/store-rpc.ts";
 import { createWireServer } from "#http/wire/server.ts";
 import { accountStore } from "#products/accounts/store.ts";
@@ -122,15 +123,7 @@ export async function runControl(runtimeFolder: string): Promise<void> {
     return server;
   });
   const sweeping = every(sweepMs, () => d1.sweep());
-  const server = createAdaptorServer({
-    fetch: api.fetch,
-    serverOptions: { shouldUpgradeCallback: ({ url }) => url?.startsWith(tailSocketPath) ?? false },
-  });
-  server.on("upgrade", tailUpgrades({ tails, logs }));
-  await rm(runtime.control, { force: true });
-  server.listen(runtime.control);
-  await once(server, "listening");
-  await chmod(runtime.control, 0o600);
+  const server = await serveApi(api, runtime.control, tailUpgrades({ tails, logs }));
 
   await serveUntilTold("control", async () => {
     clearInterval(sweeping);
@@ -139,6 +132,20 @@ export async function runControl(runtimeFolder: string): Promise<void> {
     await sockets.close();
     await db.close();
   });
+}
+
+/** The API on its socket. A request for a tail's WebSocket goes to `upgrade`; any other to switch protocols is answered as one that is not. */
+async function serveApi(api: Api, path: string, upgrade: ReturnType<typeof tailUpgrades>) {
+  const server = createAdaptorServer({
+    fetch: api.fetch,
+    serverOptions: { shouldUpgradeCallback: ({ url }) => url?.startsWith(tailSocketPath) ?? false },
+  });
+  server.on("upgrade", upgrade);
+  await rm(path, { force: true });
+  server.listen(path);
+  await once(server, "listening");
+  await chmod(path, 0o600);
+  return server;
 }
 
 /** The store, which lets go of a Worker's logs when it is deleted. */
