@@ -104,6 +104,19 @@ const settings = z.strictObject({
     .enum(["auto", "bwrap", "off"])
     .default("auto")
     .describe("Isolation of Workers' processes: the best that works here, bwrap or no start, or none."),
+  d1OwnHosts: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(64)
+    .default(4)
+    .describe("Further D1 processes, for databases whose queries take long; each starts when it gets its first."),
+  d1DatabaseBytes: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .default(0)
+    .describe("Largest D1 database; 0 is as large as the disk allows. Cloudflare's limit is 10 GB."),
 });
 
 export type Config = Readonly<z.infer<typeof settings>>;

@@ -1,4 +1,5 @@
 import type { CapnpValue } from "#core/capnp-text.ts";
+import type { WorkerScriptName } from "#core/entry.ts";
 
 /** What one binding adds to the workerd configuration of a version. */
 export type BindingPiece = {
@@ -6,6 +7,8 @@ export type BindingPiece = {
   bindings: CapnpValue[];
   /** Services of the process that those refer to; their names begin with the binding's own unique prefix. */
   services: CapnpValue[];
+  /** Scripts of ours that wrapped bindings name. Several bindings can have the same. */
+  modules?: readonly { name: string; script: WorkerScriptName }[];
 };
 
 /**

@@ -9,9 +9,7 @@ import type { Api } from "#http/app.ts";
 import { storeClient } from "#http/store-rpc.ts";
 import { createWireServer } from "#http/wire/server.ts";
 import { accountStore } from "#products/accounts/store.ts";
-import { d1Hosts, type Place } from "#products/d1/host-client.ts";
 import { d1Imports } from "#products/d1/imports.ts";
-import { d1Store } from "#products/d1/store.ts";
 import { remoteKvStore } from "#products/kv/remote.ts";
 import { logHandler } from "#products/logs/binding.ts";
 import { createLogStore } from "#products/logs/store.ts";
@@ -26,6 +24,7 @@ import { workerStore, type WorkerStore } from "#products/workers/store.ts";
 import { zoneStore } from "#products/zones/store.ts";
 import { consolePage } from "#roles/console-page.ts";
 import { publicUrl, reservedNames, workerAddress, workersDevSubdomain } from "#roles/addresses.ts";
+import { openD1 } from "#roles/d1-databases.ts";
 import { egressRules } from "#roles/egress-rules.ts";
 import { readKeys, readToken } from "#roles/keys.ts";
 import { openRole, serveUntilTold } from "#roles/role.ts";
@@ -57,15 +56,16 @@ export async function runControl(runtimeFolder: string): Promise<void> {
   const kv = remoteKvStore(stores);
   const r2 = remoteR2Store(stores);
   const consoleUrl = publicUrl(config, config.consoleHost);
-  const hosts = d1Hosts({ socketOf: runtime.d1Host, capabilityKey: keys.capability, scope: "control" });
-  const create = async (place: Place) => {
-    // The first database of a host: nobody has started it yet.
-    await deployer.startD1Host(place.host);
-    await hosts.create(place);
-  };
-  const d1 = d1Store(db, { ...hosts, create }, config.d1Hosts);
+  const d1 = openD1({
+    config,
+    data,
+    runtime,
+    db,
+    capabilityKey: keys.capability,
+    startProcess: (host) => deployer.startD1Host(host),
+  });
   const imports = d1Imports({
-    store: d1,
+    store: d1.store,
     staging: data.imports,
     uploadUrl: (token) => `${consoleUrl}/client/v4${d1UploadPath}/${token}`,
   });
@@ -77,14 +77,14 @@ export async function runControl(runtimeFolder: string): Promise<void> {
   });
   const blobs = blobStore(data);
   const assets = assetStore({ db, blobs, layout: data, key: keys.assets });
-  const resources = uploadResources({ kv, r2, d1, workers });
+  const resources = uploadResources({ kv, r2, d1: d1.store, workers });
   const { unsupportedBindings, workerBytes } = config;
 
   const api = buildApi({
     accounts,
     kv,
     r2,
-    d1,
+    d1: d1.store,
     d1Imports: imports,
     queues: queueStore(db),
     logs,
@@ -122,11 +122,12 @@ export async function runControl(runtimeFolder: string): Promise<void> {
     await server.listen(join(folder, "log.sock"));
     return server;
   });
-  const sweeping = every(sweepMs, () => d1.sweep());
+  const sweeping = every(sweepMs, () => d1.store.sweep());
   const server = await serveApi(api, runtime.control, tailUpgrades({ tails, logs }));
 
   await serveUntilTold("control", async () => {
     clearInterval(sweeping);
+    await d1.stop();
     server.close();
     tails.close();
     await sockets.close();

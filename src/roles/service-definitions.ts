@@ -36,12 +36,12 @@ export function definitions(parts: Parts): {
     nodeRole(parts, { name: "control", socket: runtime.control, lock: data.controlLock, stopMs: 5000 }),
     ...Array.from({ length: config.ingressProcesses }, (_, index) => ingress(parts, index)),
   ];
-  const hosts = Array.from({ length: config.d1Hosts }, (_, host) => d1Host(parts, host));
+  const hosts = Array.from({ length: config.d1Hosts + config.d1OwnHosts }, (_, host) => d1Host(parts, host));
   const hostOf = (host: number) => {
     const definition = hosts[host];
     if (!definition)
       throw new Error(
-        `a database is on host ${host}, but the setting d1Hosts is ${config.d1Hosts}: raise it to at least ${host + 1}`,
+        `a database is on host ${host}, but the settings d1Hosts and d1OwnHosts together are ${hosts.length}: raise them to at least ${host + 1}`,
       );
     return definition;
   };
@@ -101,7 +101,15 @@ function egress(parts: Parts): ServiceDefinition {
 
 function d1Host(parts: Parts, host: number): ServiceDefinition {
   const { config, data, runtime, workerd, keys } = parts;
-  const described = hostProcess({ host, colo: config.colo, workerd, capabilityKey: keys.capability, data, runtime });
+  const described = hostProcess({
+    host,
+    colo: config.colo,
+    databaseBytes: config.d1DatabaseBytes,
+    workerd,
+    capabilityKey: keys.capability,
+    data,
+    runtime,
+  });
   const { name, command, args, files, folders, remove } = described;
   const spec = withHash(parts, {
     name,

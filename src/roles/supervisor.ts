@@ -94,8 +94,8 @@ export async function startSupervisor(config: Config): Promise<RunningSupervisor
     always: own.always,
     egress: own.egress,
     d1Host: own.d1Host,
-    d1HostCount: config.d1Hosts,
     sandbox: sandbox.report,
+    d1HostCount: config.d1Hosts + config.d1OwnHosts,
     readDesired: () => desired.read(),
     previewOf: (host) => desired.previewOf(host),
     refusesCompatibility: compatibilityChecker({ workerd, newestDate, folder: runtime.service("compatibility") }),
@@ -172,7 +172,11 @@ function configureWith(config: Config, capabilityKey: Buffer, newestDate: string
       newestDate,
       // V8 collects the harder the nearer the heap comes to it; the process ends before, since it is more than the heap.
       v8Flags: [`--max-old-space-size=${Math.floor(config.memoryBytes / 1024 ** 2)}`],
-      pieces: { kv: kvPiece, r2: r2Piece, d1: d1Piece },
+      pieces: {
+        kv: kvPiece,
+        r2: r2Piece,
+        d1: (binding) => d1Piece({ ...binding, hosts: config.d1Hosts + config.d1OwnHosts }),
+      },
     });
   };
 }

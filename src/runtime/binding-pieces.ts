@@ -20,7 +20,9 @@ export type PieceContext = { name: string; workerId: string; socket: string; cap
 export type PieceMakers = {
   kv: (options: PieceContext & { namespaceId: string }) => BindingPiece;
   r2: (options: PieceContext & { bucketId: string }) => BindingPiece;
-  d1: (options: PieceContext & { databaseId: string; host: number }) => BindingPiece;
+  d1: (
+    options: Omit<PieceContext, "socket"> & { databaseId: string; host: number; socketOf: (host: number) => string },
+  ) => BindingPiece;
 };
 
 /** What all bindings of a version add to its configuration. */
@@ -36,18 +38,17 @@ type Options = { layout: WorkerLayout; capabilityKey: Buffer; pieces: PieceMaker
 /** Capability kind of a service binding; its resource is `<account id>/<script name>`. */
 const serviceCapability = platformCapabilities.service;
 
-const unsupportedModule = "solum:unsupported";
-
 export function bindingPieces(version: RunnableVersion, options: Options): BindingPieces {
   const all = version.bindings.map((binding, index) => pieceOf(binding, index, version, options));
-  const unsupported = version.bindings.some(({ type }) => type === "unsupported");
+  const named = all.flatMap((piece) => piece.modules ?? []).map((module) => [module.name, module] as const);
+  const modules = [...new Map(named).values()];
   return {
     bindings: all.flatMap(({ bindings = [] }) => bindings),
     services: all.flatMap(({ services = [] }) => services),
-    extensions: unsupported ? [{ name: unsupportedModule, internal: true, esModule: embed("unsupported.js") }] : [],
+    extensions: modules.map(({ name, script }) => ({ name, internal: true, esModule: embed(`${script}.js`) })),
     files: [
       ...all.flatMap(({ files = [] }) => files),
-      ...(unsupported ? [{ name: "unsupported.js", script: "unsupported" } as const] : []),
+      ...modules.map(({ script }) => ({ name: `${script}.js`, script })),
     ],
     environment: Object.assign({}, ...all.map(({ environment = {} }) => environment)) as Record<string, string>,
   };
@@ -71,8 +72,10 @@ function pieceOf(binding: ResolvedBinding, index: number, version: RunnableVersi
       return pieces.kv({ ...context(layout.state), namespaceId: binding.namespaceId });
     case "r2_bucket":
       return pieces.r2({ ...context(layout.state), bucketId: binding.bucketId });
-    case "d1":
-      return pieces.d1({ ...context(layout.d1Host(binding.host)), databaseId: binding.databaseId, host: binding.host });
+    case "d1": {
+      const { databaseId, host } = binding;
+      return pieces.d1({ name, workerId, capabilityKey, databaseId, host, socketOf: layout.d1Host });
+    }
     case "service":
       return servicePiece(name, binding.service, version, options);
     case "assets":
@@ -92,7 +95,11 @@ function pieceOf(binding: ResolvedBinding, index: number, version: RunnableVersi
     }
     case "unsupported": {
       const about = { name: "about", json: JSON.stringify({ name, type: binding.wanted }) };
-      return { bindings: [{ name, wrapped: { moduleName: unsupportedModule, innerBindings: [about] } }] };
+      const module = { name: "solum:unsupported", script: "unsupported" } as const;
+      return {
+        bindings: [{ name, wrapped: { moduleName: module.name, innerBindings: [about] } }],
+        modules: [module],
+      };
     }
   }
 }

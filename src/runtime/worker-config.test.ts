@@ -92,7 +92,10 @@ describe("the text of a configuration", () => {
       services: [{ name: `kv:${name}`, external: { address: `unix:${socket}`, http: {} } }],
     }),
     r2: ({ name, bucketId }) => ({ bindings: [{ name, r2Bucket: `r2:${bucketId}` }], services: [] }),
-    d1: ({ name, databaseId, socket }) => ({ bindings: [{ name, text: `${databaseId} at ${socket}` }], services: [] }),
+    d1: ({ name, databaseId, host, socketOf }) => ({
+      bindings: [{ name, text: `${databaseId} at ${socketOf(host)}` }],
+      services: [],
+    }),
   };
   const script = { name: "index.js", source: "export default {}" };
   const kinds: Record<string, Parameters<typeof testVersion>[0]> = {

@@ -80,7 +80,7 @@ test.each(cases)("%s ends its own process alone: %s", async (path, outcome) => {
   await pollUntil({ ms: 10_000, everyMs: 50, what: "the outcome in the log" }, () =>
     logs.output().includes(outcome === "exceededCpu" ? "CPU" : "memory") ? true : undefined,
   );
-  logs.stop();
+  await logs.stop();
 });
 
 test("a long computation that its configuration allows is not ended", async () => {

@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { configText, embed } from "#core/capnp-text.ts";
 import { pollUntil } from "#core/deadline.ts";
+import { workerScriptUrl } from "#core/entry.ts";
 import { newUuid } from "#core/ids.ts";
 import { dataLayout, runtimeLayout } from "#core/layout.ts";
 import { d1Piece } from "#products/d1/binding.ts";
@@ -40,9 +41,18 @@ export function testFolders() {
 export async function startD1Host(
   folders: Pick<ReturnType<typeof testFolders>, "data" | "runtime">,
   host = 0,
+  databaseBytes = 0,
 ): Promise<TestProcess> {
   const { data, runtime } = folders;
-  const wanted = hostProcess({ host, colo: "SOL", workerd: workerdPath, capabilityKey: testKey, data, runtime });
+  const wanted = hostProcess({
+    host,
+    colo: "SOL",
+    databaseBytes,
+    workerd: workerdPath,
+    capabilityKey: testKey,
+    data,
+    runtime,
+  });
   for (const folder of wanted.folders) mkdirSync(folder, { recursive: true });
   for (const { path, content } of wanted.files) {
     if (typeof content === "string") writeFileSync(path, content);
@@ -67,11 +77,16 @@ export async function startD1Worker(
     name: "DB",
     databaseId,
     host,
+    hosts: 4,
     workerId: "w1",
-    socket: folders.runtime.d1Host(host),
+    socketOf: folders.runtime.d1Host,
     capabilityKey: testKey,
   });
   const socket = join(folder, "s");
+  const internal = (piece.modules ?? []).map(({ name, script }) => {
+    copyFileSync(workerScriptUrl(script), join(folder, `${script}.js`));
+    return { name, internal: true, esModule: embed(`${script}.js`) };
+  });
   const worker = {
     modules: Object.keys(modules).map((name) => ({ name, esModule: embed(name) })),
     compatibilityDate: "2026-08-01",
@@ -80,6 +95,7 @@ export async function startD1Worker(
   const config = configText({
     services: [{ name: "worker", worker }, ...piece.services],
     sockets: [{ name: "http", address: `unix:${socket}`, http: {}, service: "worker" }],
+    extensions: [{ modules: internal }],
   });
   writeFileSync(join(folder, "config.capnp"), config);
   return { ...(await startWorkerd(join(folder, "config.capnp"), socket)), socket };

@@ -8,9 +8,13 @@ import {
   capabilityKinds,
   hostPaths,
   hostStatus,
+  movedHeaders,
+  movedSuffix,
   namespaceKey,
+  timeoutText,
   type Failure,
   type Imported,
+  type Moved,
   type Query,
 } from "#products/d1/host-protocol.ts";
 import { Importer, type IngestSql } from "#products/d1/importer.ts";
@@ -26,6 +30,8 @@ type Env = {
   FILES: Fetcher;
   /** Hexadecimal. */
   CAPABILITY_KEY: string;
+  /** Largest database; 0 for none. */
+  DATABASE_BYTES: number;
   SERVED: { served_by: string; served_by_region: string; served_by_colo: string };
 };
 
@@ -41,7 +47,7 @@ export class Database extends DurableObject<Env> {
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
-    this.#engine = new Engine(ctx.storage, env.SERVED);
+    this.#engine = new Engine(ctx.storage, env.SERVED, env.DATABASE_BYTES);
   }
 
   /** GET wakes it for the calls that wait; POST imports the body. The path is the database's id. */
@@ -67,7 +73,7 @@ export class Database extends DurableObject<Env> {
 
   /** Ends the object and with it all that it was doing; whoever waits for it is told. */
   close(): void {
-    this.ctx.abort("The database was deleted.");
+    this.ctx.abort("The database was closed.");
   }
 
   async #import(body: ReadableStream<Uint8Array> | null, bookmarks: Bookmarks): Promise<Response> {
@@ -83,6 +89,7 @@ export class Database extends DurableObject<Env> {
         for await (const bytes of body ?? []) importer.write(decoder.decode(bytes, { stream: true }));
         importer.write(decoder.decode());
         importer.end();
+        this.#engine.checkSize();
       });
     } catch (error) {
       this.#engine.forgetCounters();
@@ -112,11 +119,12 @@ let readGrant: ReturnType<typeof grantReader> | undefined;
 export default {
   async fetch(request: Request, env: Env): Promise<Response> {
     const { path, query: parameters } = targetOf(request.url);
-    if (request.method === "GET" && path === hostPaths.health) return new Response("ok");
+    if (request.method === "GET" && path === hostPaths.health) return new Response(null, { status: 204 });
     readGrant ??= grantReader(env.CAPABILITY_KEY);
     const grant = await readGrant(request.headers.get("x-bind") ?? "");
     const admin = grant?.kind === capabilityKinds.admin;
     if (!admin && grant?.kind !== capabilityKinds.use) return failure(hostStatus.forbidden, "Forbidden");
+    if (request.method === "GET" && path === hostPaths.where) return whereIs(grant.database, env);
     if (request.method === "POST") {
       const format = parameters === "resultsFormat=ROWS_AND_COLUMNS" ? "columns" : "objects";
       if (path === hostPaths.query || path === hostPaths.execute)
@@ -141,11 +149,11 @@ function targetOf(url: string): { path: string; query: string } {
 /** Runs the statements of a request, and measures how long that took: within the object workerd's clock stands still. */
 async function runQueries(database: string, request: Request, env: Env, how: Omit<Run, "queries">): Promise<Response> {
   const place = await find(database, env);
-  if (!place) return noDatabase(database);
+  if (!place) return elsewhere(database);
   const queries = await readQueries(request);
   if (!queries) return failure(hostStatus.refused, "The request is not a list of SQL statements, or is too large.");
-  // It may have been deleted while the request was read.
-  if (removed.has(database)) return noDatabase(database);
+  // It may have been deleted or moved while the request was read.
+  if (removed.has(database) || moved.has(database)) return elsewhere(database);
   const began = Date.now();
   let call: Call;
   try {
@@ -156,7 +164,7 @@ async function runQueries(database: string, request: Request, env: Env, how: Omi
   try {
     const stub = env.DATABASE.get(place.id);
     // A second time only when the request of an earlier call was lost and the first one ran that call instead.
-    for (let attempt = 0; !call.outcome && attempt < 3; attempt++) await stub.fetch(objectUrl + database);
+    for (let attempt = 0; !call.outcome && attempt < 3; attempt++) await using(place, stub.fetch(objectUrl + database));
   } catch (error) {
     calls.drop(database, call);
     // A statement that failed may be what ended the object (`OR ROLLBACK`, a full disk): its own error says more.
@@ -189,38 +197,88 @@ async function administer(route: string, database: string, request: Request, env
     return Response.json({});
   }
   const place = await find(database, env);
+  if (route === `POST ${hostPaths.leave}`) {
+    const to = (await request.json()) as { host: number };
+    moved.set(database, { host: to.host, atMs: Date.now(), stalled: false });
+    found.delete(database);
+    if (place) await closeWhenIdle(place, env);
+    return Response.json({});
+  }
   if (route === `DELETE ${hostPaths.database}`) {
+    moved.delete(database);
     if (place) await remove(database, place, env);
     return Response.json({});
   }
-  if (!place) return noDatabase(database);
+  if (!place) return elsewhere(database);
   const stub = env.DATABASE.get(place.id);
-  if (route === `GET ${hostPaths.database}`) return Response.json(await stub.sizes());
+  if (route === `GET ${hostPaths.database}`) return Response.json(await using(place, stub.sizes()));
   if (route !== `POST ${hostPaths.import}`) return undefined;
   try {
-    return await stub.fetch(objectUrl + database, { method: "POST", body: request.body });
+    return await using(place, stub.fetch(objectUrl + database, { method: "POST", body: request.body }));
   } catch (error) {
     return reset(error);
   }
 }
 
-/** Where a database is. Making an id takes an HMAC, so it is kept. */
-type Place = { id: DurableObjectId };
+/** Where a database is. Making an id takes an HMAC, so it is kept. `users`: requests under way. */
+type Place = { id: DurableObjectId; users: number };
 const found = new Map<string, Place>();
 /** Deleted since this process began; an id is never given twice. */
 const removed = new Set<string>();
+/** Went to another host. */
+const moved = new Map<string, Moved>();
 const idsRemembered = 100_000;
 
-/** The object of a database that exists. Asking an object that does not would make it. */
+/** The object of a database that is here. Asking an object that is not would make it. */
 async function find(database: string, env: Env): Promise<Place | undefined> {
   const known = found.get(database);
   if (known) return known;
-  const place = { id: env.DATABASE.idFromName(database) };
-  const file = await env.FILES.fetch(fileUrl(place, ""), { method: "HEAD" });
-  if (file.status !== 200 || removed.has(database)) return undefined;
+  if (moved.has(database)) return undefined;
+  const id = env.DATABASE.idFromName(database);
+  const word = await env.FILES.fetch(fileUrl(id, movedSuffix));
+  if (word.status === 200) {
+    moved.set(database, await word.json());
+    return undefined;
+  }
+  const file = await env.FILES.fetch(fileUrl(id, ""), { method: "HEAD" });
+  if (file.status !== 200 || removed.has(database) || moved.has(database)) return undefined;
+  const other = found.get(database);
+  if (other) return other;
   if (found.size >= idsRemembered) found.clear();
+  const place = { id, users: 0 };
   found.set(database, place);
   return place;
+}
+
+/** Counts a request to `place` for as long as `work` goes on. */
+async function using<T>(place: Place, work: Promise<T>): Promise<T> {
+  place.users++;
+  try {
+    return await work;
+  } finally {
+    place.users--;
+  }
+}
+
+async function whereIs(database: string, env: Env): Promise<Response> {
+  return (await find(database, env)) ? new Response(null, { status: 204 }) : elsewhere(database);
+}
+
+/** Ends the object of a database that left, once all that was asked of it is answered. */
+async function closeWhenIdle(place: Place, env: Env): Promise<void> {
+  const end = Date.now() + limits.callMs;
+  while (place.users > 0) {
+    if (Date.now() > end) throw new Error("the database is in use");
+    await scheduler.wait(2);
+  }
+  await closeObject(place, env);
+}
+
+/** The object ends while it answers, so its answer is an error. */
+async function closeObject({ id }: Place, env: Env): Promise<void> {
+  await env.DATABASE.get(id)
+    .close()
+    .catch(() => {});
 }
 
 async function remove(database: string, place: Place, env: Env): Promise<void> {
@@ -228,12 +286,9 @@ async function remove(database: string, place: Place, env: Env): Promise<void> {
   removed.add(database);
   found.delete(database);
   try {
-    // The object ends while it answers, so its answer is an error.
-    await env.DATABASE.get(place.id)
-      .close()
-      .catch(() => {});
+    await closeObject(place, env);
     for (const suffix of ["", "-wal", "-shm"]) {
-      const { status } = await env.FILES.fetch(fileUrl(place, suffix), { method: "DELETE" });
+      const { status } = await env.FILES.fetch(fileUrl(place.id, suffix), { method: "DELETE" });
       if (status >= 400 && status !== 404) throw new Error(`a file of ${database} could not be removed: ${status}`);
     }
   } catch (error) {
@@ -242,7 +297,7 @@ async function remove(database: string, place: Place, env: Env): Promise<void> {
   }
 }
 
-function fileUrl({ id }: Place, suffix: string): string {
+function fileUrl(id: DurableObjectId, suffix: string): string {
   return `http://files/${namespaceKey}/${id.toString()}.sqlite${suffix}`;
 }
 
@@ -250,7 +305,18 @@ function failure(status: number, error: string): Response {
   return Response.json({ success: false, error } satisfies Failure, { status });
 }
 
-function noDatabase(database: string): Response {
+/** Where to ask instead, or that there is no such database. */
+function elsewhere(database: string): Response {
+  const place = moved.get(database);
+  if (place) {
+    const { host, atMs, stalled } = place;
+    const headers = {
+      [movedHeaders.host]: String(host),
+      [movedHeaders.atMs]: String(atMs),
+      [movedHeaders.stalled]: String(stalled),
+    };
+    return new Response(null, { status: hostStatus.moved, headers });
+  }
   return failure(hostStatus.noDatabase, `The database ${database} could not be found`);
 }
 
@@ -264,9 +330,7 @@ function reset(error: unknown): Response {
   const timeout = message.includes("blockConcurrencyWhile");
   return failure(
     hostStatus.reset,
-    timeout
-      ? "D1 DB storage operation exceeded timeout which caused object to be reset."
-      : "Internal error in D1 DB storage caused object to be reset.",
+    timeout ? timeoutText : "Internal error in D1 DB storage caused object to be reset.",
   );
 }
 

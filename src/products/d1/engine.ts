@@ -44,13 +44,20 @@ type Outcome = Counters & { rows: string; read: number; written: number; changed
 /** Runs D1's queries on the database of one object. Texts of errors are workerd's own, which are D1's. */
 export class Engine {
   readonly #storage: SqlObject;
+  readonly #bytesMax: number;
   /** The members of `meta` that are the same in every result, as JSON. */
   readonly #served: string;
   /** As they were after the last statement; undefined when one failed since. */
   #counters: Counters | undefined;
 
-  constructor(storage: SqlObject, served: Pick<Meta, "served_by" | "served_by_region" | "served_by_colo">) {
+  /** `bytesMax`: of the database; 0 for none. */
+  constructor(
+    storage: SqlObject,
+    served: Pick<Meta, "served_by" | "served_by_region" | "served_by_colo">,
+    bytesMax = 0,
+  ) {
     this.#storage = storage;
+    this.#bytesMax = bytesMax;
     this.#served = JSON.stringify({ ...served, served_by_primary: true, total_attempts: 1 }).slice(1, -1);
   }
 
@@ -61,15 +68,20 @@ export class Engine {
       .filter(({ statements }) => statements.length > 0);
     const [first] = work;
     if (!first) throw new Error("No SQL statements detected.");
-    const runAll = () =>
-      work.flatMap(({ statements, values }) => {
+    // A read of no table would run without SQLite's lock, by which the outside sees whose query holds up a host.
+    const unseen = work.some(({ statements }) => statements.some((sql) => mayReadNoTable.test(sql)));
+    const runAll = () => {
+      if (unseen) this.#storage.sql.exec("SELECT 1 FROM sqlite_schema LIMIT 1");
+      return work.flatMap(({ statements, values }) => {
         const outcomes = statements.map((sql, index) =>
           this.#statement(sql, index === statements.length - 1 ? values : noValues, format),
         );
         return results === "each" ? outcomes : [summary(outcomes)];
       });
+    };
     // One statement is atomic by itself, and a savepoint would make a write of every read.
-    const simple = work.length === 1 && first.statements.length === 1 && !first.values.mayOverfillRow;
+    const simple =
+      work.length === 1 && first.statements.length === 1 && !first.values.mayOverfillRow && !unseen && !this.#bytesMax;
     try {
       const outcomes = simple ? runAll() : this.#storage.transactionSync(runAll);
       return outcomes.map((outcome) => this.#openResult(outcome));
@@ -98,6 +110,12 @@ export class Engine {
     });
   }
 
+  /** Refuses, within a transaction, what made the database too large. Text of https://developers.cloudflare.com/d1/observability/debug-d1/. */
+  checkSize(): void {
+    if (this.#bytesMax > 0 && this.#storage.sql.databaseSize > this.#bytesMax)
+      throw new Error("Exceeded maximum DB size.");
+  }
+
   /** To be called when something else has failed to write to the database. */
   forgetCounters(): void {
     this.#counters = undefined;
@@ -123,6 +141,7 @@ export class Engine {
     // Counting takes as long as a point select, and a SELECT changes nothing that is counted.
     const after = /^\s*select\b/i.test(sql) ? before : this.count();
     const changes = after.changes - before.changes;
+    if (after.size > before.size) this.checkSize();
     if (values.mayOverfillRow) values.checkRow(sql, changes);
     return {
       rows,
@@ -141,6 +160,9 @@ export class Engine {
     return { json, changed };
   }
 }
+
+/** What can keep SQLite busy without a table. */
+const mayReadNoTable = /^\s*(select|with|values)\b[^]*\b(recursive|union|values|json_each|json_tree|pragma_\w+)\b/i;
 
 /** One result for several statements: the last one's rows, and what all of them did. */
 function summary(outcomes: Outcome[]): Outcome {

@@ -1,9 +1,10 @@
 import { ApiError } from "#core/errors.ts";
+import { timeoutText } from "#products/d1/host-protocol.ts";
 
 /** D1's codes are 74xx and 75xx; https://developers.cloudflare.com/api/resources/d1/ and what wrangler branches on (wrangler-api §1.4). */
 export const d1Errors = {
   /** wrangler creates a database on 7404, and `wrangler d1 info` explains the status 404. */
-  notFound: (idOrName: string) => new ApiError(404, 7404, `The database ${idOrName} could not be found`),
+  notFound: (idOrName: string) => new ApiError(404, notFoundCode, `The database ${idOrName} could not be found`),
   /** wrangler has a text of its own for 7502. */
   nameTaken: (name: string) => new ApiError(400, 7502, `A database with the name ${name} already exists`),
   invalidName: () =>
@@ -18,8 +19,7 @@ export const d1Errors = {
   /** Texts of https://developers.cloudflare.com/d1/observability/debug-d1/; whether anything was changed is not known. */
   reset: (message: string) => new ApiError(500, 7500, message),
   connectionLost: (cause: unknown) => new ApiError(500, 7500, "Network connection lost.", { cause }),
-  timeout: (cause: unknown) =>
-    new ApiError(500, 7500, "D1 DB storage operation exceeded timeout which caused object to be reset.", { cause }),
+  timeout: (cause: unknown) => new ApiError(500, 7500, timeoutText, { cause }),
   /** Nothing was run. */
   overloaded: (message: string) => new ApiError(503, 7500, message),
   /** Ours: the host does not listen, and nothing was sent to it. */
@@ -32,3 +32,9 @@ export const d1Errors = {
   uploadTooLarge: (max: number) => new ApiError(413, 7400, `The file is larger than ${max} bytes`),
   unsupported: (what: string) => new ApiError(400, 7501, `${what} is not supported by Solum yet`),
 };
+
+const notFoundCode = 7404;
+
+export function isNotFound(error: unknown): boolean {
+  return error instanceof ApiError && error.code === notFoundCode;
+}

@@ -7,14 +7,16 @@ import { bindHeader } from "#core/binding-piece.ts";
 import { signCapability } from "#core/capability.ts";
 import { sleep } from "#core/deadline.ts";
 import { systemCode } from "#core/errors.ts";
-import { d1Errors } from "#products/d1/errors.ts";
+import { d1Errors, isNotFound } from "#products/d1/errors.ts";
 import {
   capabilityKinds,
   hostPaths,
   hostStatus,
+  readMoved,
   type Failure,
   type Imported,
   type Meta,
+  type Moved,
   type Query,
   type Sizes,
 } from "#products/d1/host-protocol.ts";
@@ -36,8 +38,12 @@ export interface D1Hosts {
   /** One result for each statement; all are one transaction. */
   queryObjects(place: Place, queries: readonly Query[]): Promise<ObjectResult[]>;
   queryColumns(place: Place, queries: readonly Query[]): Promise<ColumnResult[]>;
+  /** Closes the database at `place` and sends everybody to host `to`. */
+  leave(place: Place, to: number): Promise<void>;
   /** Runs all statements of `file` in one transaction. */
   import(place: Place, file: { stream: AsyncIterable<Uint8Array>; bytes: number }): Promise<Imported>;
+  /** Resolves when `host` answers, which it cannot while a query runs. */
+  ready(host: number, signal: AbortSignal): Promise<void>;
   close(): void;
 }
 
@@ -58,19 +64,46 @@ export function d1Hosts(options: {
   scope: string;
 }): D1Hosts {
   const agent = new Agent({ keepAlive: true, maxSockets: 64 });
-  const call = async <Answer>({ host, id }: Place, what: Call): Promise<Answer> => {
+  const callAt = async ({ host, id }: Place, what: Call, signal: AbortSignal): Promise<unknown> => {
     const capability = { kind: capabilityKinds.admin, scope: options.scope, resource: id };
     const headers = { [bindHeader]: signCapability(options.capabilityKey, capability) };
+    return exchange({ agent, socketPath: options.socketOf(host), headers, signal, database: id }, what);
+  };
+  /** `callAt`, and where the database went when it is elsewhere. */
+  const callHere = async (place: Place, what: Call, signal: AbortSignal): Promise<unknown> => {
+    try {
+      return await callAt(place, what, signal);
+    } catch (error) {
+      if (!(error instanceof LostError)) throw error;
+      if (what.repeatable) return callAt(place, what, signal);
+      // It may be known why.
+      await callAt(place, { method: "GET", path: hostPaths.where, repeatable: true }, signal).catch(
+        (reason: unknown) => {
+          if (reason instanceof MovedError && reason.moved.stalled) throw reason;
+        },
+      );
+      throw d1Errors.connectionLost(error);
+    }
+  };
+  const call = async <Answer>(first: Place, what: Call): Promise<Answer> => {
     const deadline = AbortSignal.timeout(what.ms ?? limits.callMs);
     const signal = what.signal ? AbortSignal.any([what.signal, deadline]) : deadline;
-    const target = { agent, socketPath: options.socketOf(host), headers, signal, database: id };
-    try {
-      return (await exchange(target, what)) as Answer;
-    } catch (error) {
-      if (signal.aborted) throw d1Errors.timeout(error);
-      if (!(error instanceof LostError)) throw error;
-      if (!what.repeatable) throw d1Errors.connectionLost(error);
-      return (await exchange(target, what)) as Answer;
+    const beganMs = Date.now();
+    let place = first;
+    let arriving: Moved | undefined;
+    for (;;) {
+      try {
+        return (await callHere(place, what, signal)) as Answer;
+      } catch (error) {
+        if (signal.aborted) throw d1Errors.timeout(error);
+        if (error instanceof MovedError) {
+          if (error.moved.stalled && error.moved.atMs >= beganMs) throw d1Errors.timeout(error);
+          arriving = error.moved;
+          place = { ...place, host: arriving.host };
+        } else if (arriving && isNotFound(error) && Date.now() < arriving.atMs + limits.moveMs) {
+          await sleep(25, signal);
+        } else throw error;
+      }
     }
   };
   const statements = (queries: readonly Query[], format: string): Call => ({
@@ -86,8 +119,16 @@ export function d1Hosts(options: {
       call(place, { method: "GET", path: hostPaths.database, repeatable: true, ...(signal ? { signal } : {}) }),
     queryObjects: (place, queries) => call(place, statements(queries, "ARRAY_OF_OBJECTS")),
     queryColumns: (place, queries) => call(place, statements(queries, "ROWS_AND_COLUMNS")),
+    async leave(place, to) {
+      const body = JSON.stringify({ host: to });
+      await call(place, { method: "POST", path: hostPaths.leave, body, repeatable: true });
+    },
     import: (place, file) =>
       call(place, { method: "POST", path: hostPaths.import, body: file, repeatable: false, ms: limits.importMs }),
+    async ready(host, signal) {
+      const target = { agent, socketPath: options.socketOf(host), headers: {}, signal, database: "" };
+      await exchange(target, { method: "GET", path: hostPaths.health, repeatable: true });
+    },
     close: () => agent.destroy(),
   };
 }
@@ -95,6 +136,17 @@ export function d1Hosts(options: {
 /** The connection ended after something was sent and before the answer was here. */
 class LostError extends Error {
   override readonly name = "LostError";
+}
+
+/** The database is at another host, and nothing was run. */
+class MovedError extends Error {
+  override readonly name = "MovedError";
+  readonly moved: Moved;
+
+  constructor(moved: Moved) {
+    super(`the database is at host ${moved.host}`);
+    this.moved = moved;
+  }
 }
 
 type Target = {
@@ -117,6 +169,9 @@ async function exchange(target: Target, { method, path, body }: Call): Promise<u
     const [response] = (await answered) as [IncomingMessage];
     const text = Buffer.concat((await response.toArray()) as Buffer[]).toString();
     if (response.statusCode === 200) return JSON.parse(text);
+    if (response.statusCode === 204) return undefined;
+    const moved = readMoved(response.statusCode ?? 0, (name) => response.headers[name]?.toString());
+    if (moved) throw new MovedError(moved);
     throw failure(response.statusCode ?? 0, text, target.database);
   } catch (error) {
     throw systemCode(error) === undefined

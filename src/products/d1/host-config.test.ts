@@ -5,13 +5,16 @@ import { d1Piece } from "#products/d1/binding.ts";
 import { hostConfig, hostProcess } from "#products/d1/host-config.ts";
 
 test("the configuration of a host", () => {
-  expect(hostConfig({ name: "d1-0", colo: "SOL", disk: "/data/d1/0", socket: "/run/d1/0.sock" })).toMatchSnapshot();
+  expect(
+    hostConfig({ name: "d1-0", colo: "SOL", disk: "/data/d1/0", databaseBytes: 0, socket: "/run/d1/0.sock" }),
+  ).toMatchSnapshot();
 });
 
 test("a host gets its key by the environment, and the lock that its databases need", () => {
   const { environment, files, lock, args } = hostProcess({
     host: 3,
     colo: "SOL",
+    databaseBytes: 0,
     workerd: "workerd",
     capabilityKey: Buffer.from("00ff", "hex"),
     data: dataLayout("/data"),
@@ -28,8 +31,9 @@ test("what a binding adds to a version's configuration", () => {
     name: "DB",
     databaseId: "5e3dbf5f-716c-431d-be22-1edb988397a4",
     host: 1,
+    hosts: 2,
     workerId: "w1",
-    socket: "/run/w/w1/d1-1.sock",
+    socketOf: (host) => `/run/w/w1/d1-${host}.sock`,
     capabilityKey: Buffer.alloc(32, 7),
   });
   expect(capnpText([...bindings, ...services])).toMatchSnapshot();

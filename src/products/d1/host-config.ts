@@ -7,7 +7,14 @@ import { namespaceKey } from "#products/d1/host-protocol.ts";
 const scriptFile = "d1-host.js";
 
 /** workerd's configuration of a d1 host. `disk` is where the databases are; `name` and `colo` are what `meta` says. */
-export function hostConfig(options: { name: string; colo: string; disk: string; socket: string }): string {
+export function hostConfig(options: {
+  name: string;
+  colo: string;
+  disk: string;
+  socket: string;
+  /** Largest database; 0 for none. */
+  databaseBytes: number;
+}): string {
   const served = { served_by: `solum.${options.name}`, served_by_region: options.colo, served_by_colo: options.colo };
   return configText({
     // A request leaves native memory behind that only a full collection frees, and V8 starts one by the size of its own heap.
@@ -26,6 +33,7 @@ export function hostConfig(options: { name: string; colo: string; disk: string; 
             { name: "FILES", service: "disk" },
             { name: "CAPABILITY_KEY", fromEnvironment: "SOLUM_CAPABILITY_KEY" },
             { name: "SERVED", json: JSON.stringify(served) },
+            { name: "DATABASE_BYTES", json: JSON.stringify(options.databaseBytes) },
           ],
           durableObjectNamespaces: [{ className: "Database", uniqueKey: namespaceKey, enableSql: true }],
           durableObjectStorage: { localDisk: "disk" },
@@ -60,6 +68,7 @@ export type HostProcess = {
 export function hostProcess(options: {
   host: number;
   colo: string;
+  databaseBytes: number;
   workerd: string;
   capabilityKey: Buffer;
   data: DataLayout;
@@ -75,7 +84,7 @@ export function hostProcess(options: {
     lock: data.d1Lock(host),
     folders: [data.d1Host(host), join(data.d1Host(host), namespaceKey), runtime.d1Folder, folder],
     files: [
-      { path: config, content: hostConfig({ name, colo: options.colo, disk: data.d1Host(host), socket }) },
+      { path: config, content: hostConfig({ ...options, name, disk: data.d1Host(host), socket }) },
       { path: join(folder, scriptFile), content: { copyOf: workerScriptUrl("d1-host") } },
     ],
     remove: [socket],

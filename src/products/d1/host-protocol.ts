@@ -11,6 +11,10 @@ export const hostPaths = {
   statements: "/statements",
   /** PUT creates, GET tells sizes, DELETE removes with all files. */
   database: "/database",
+  /** GET says where the database is: 204 when it is here, else as every other request does. */
+  where: "/where",
+  /** POST `{host}`: closes the database, and sends everybody there from now on. */
+  leave: "/leave",
   /** POST of SQL text, all of it one transaction. */
   import: "/import",
 };
@@ -58,12 +62,36 @@ export type Imported = { statements: number; bookmark: string; meta: Meta };
 /** An answer that is not a result. `error` is what the caller sees, with the status as `hostStatus` names it. */
 export type Failure = { success: false; error: string };
 
+/** Where a database went. `stalled`: a query of it was ended with the process that ran it, because it held up others. */
+export type Moved = { host: number; atMs: number; stalled: boolean };
+
+/** What the file that holds a `Moved` is called after the database's own. */
+export const movedSuffix = ".moved";
+
+/** Headers of an answer `hostStatus.moved`, one for each member of `Moved`. */
+export const movedHeaders = { host: "x-d1-host", atMs: "x-d1-moved-at", stalled: "x-d1-stalled" };
+
+/** What such an answer says; undefined for any other. */
+export function readMoved(status: number, header: (name: string) => string | null | undefined): Moved | undefined {
+  if (status !== hostStatus.moved) return undefined;
+  return {
+    host: Number(header(movedHeaders.host)),
+    atMs: Number(header(movedHeaders.atMs)),
+    stalled: header(movedHeaders.stalled) === "true",
+  };
+}
+
+/** https://developers.cloudflare.com/d1/observability/debug-d1/ */
+export const timeoutText = "D1 DB storage operation exceeded timeout which caused object to be reset.";
+
 export const hostStatus = {
   /** The SQL, or what it did, was refused; nothing was changed. */
   refused: 400,
   forbidden: 403,
   /** There is no such database. */
   noDatabase: 404,
+  /** The database is at another host; nothing was run. */
+  moved: 421,
   /** The database stopped in the middle: whether anything was changed is not known. */
   reset: 500,
   /** Nothing was run. */

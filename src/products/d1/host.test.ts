@@ -6,7 +6,9 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { signCapability } from "#core/capability.ts";
 import { pollUntil } from "#core/deadline.ts";
 import { newUuid } from "#core/ids.ts";
+import { moveFiles, objectIdOf, writeMoved } from "#products/d1/database-files.ts";
 import { d1Hosts } from "#products/d1/host-client.ts";
+import { openObjects } from "#products/d1/host-process.ts";
 import { namespaceKey } from "#products/d1/host-protocol.ts";
 import { startD1Host, testFolders, testKey, type TestProcess } from "../../../test/support/d1-host.ts";
 
@@ -46,7 +48,7 @@ async function send(method: string, path: string, headers: Record<string, string
 const select = JSON.stringify({ sql: "SELECT a FROM t" });
 
 test("health needs no capability", async () => {
-  expect(await send("GET", "/health")).toMatchObject({ status: 200, text: "ok" });
+  expect(await send("GET", "/health")).toMatchObject({ status: 204, text: "" });
 });
 
 test.each([
@@ -161,4 +163,46 @@ test("deleting while others ask: they are told, and no file comes back", async (
   expect(readdirSync(folder).length).toBe(before - 3);
   await hosts.remove(doomed);
   expect(existsSync(folder)).toBe(true);
+});
+
+test("a database may be held to a size: what would pass it is refused and undone", async () => {
+  const limited = { host: 1, id: newUuid() };
+  const other = await startD1Host(folders, 1, 200_000);
+  try {
+    await hosts.create(limited);
+    await hosts.queryObjects(limited, [{ sql: "CREATE TABLE t (x)" }]);
+    const fill = { sql: "INSERT INTO t VALUES (zeroblob(50000))" };
+    await hosts.queryObjects(limited, [fill, fill]);
+    await expect(hosts.queryObjects(limited, [fill, fill, fill])).rejects.toThrow("Exceeded maximum DB size.");
+    const [count] = await hosts.queryColumns(limited, [{ sql: "SELECT count(*) FROM t" }]);
+    expect(count?.results.rows).toEqual([[2]]);
+    await hosts.queryObjects(limited, [{ sql: "DELETE FROM t" }]);
+  } finally {
+    await other.kill();
+  }
+});
+
+test("a database that left is asked for where it went, and opens there with all it had", async () => {
+  const moving = { host: 0, id: newUuid() };
+  const other = await startD1Host(folders, 2);
+  const { data } = folders;
+  try {
+    await hosts.create(moving);
+    await hosts.queryObjects(moving, [{ sql: "CREATE TABLE t (x); INSERT INTO t VALUES (1)" }]);
+    expect(openObjects(host.pid)).toContain(objectIdOf(moving.id));
+    await writeMoved(data.d1Host(0), moving.id, { host: 2, atMs: Date.now(), stalled: false });
+    await hosts.leave(moving, 2);
+    const reading = hosts.queryColumns(moving, [{ sql: "SELECT x FROM t" }]);
+    await pollUntil({ ms: 5000, everyMs: 2, what: "closing" }, () =>
+      openObjects(host.pid).includes(objectIdOf(moving.id)) ? undefined : true,
+    );
+    await moveFiles(data.d1Host(0), data.d1Host(2), moving.id);
+    expect((await reading)[0]?.results.rows).toEqual([[1]]);
+    // A host that starts anew finds the word that was left.
+    await host.kill();
+    host = await startD1Host(folders);
+    expect((await hosts.queryColumns(moving, [{ sql: "SELECT x FROM t" }]))[0]?.results.rows).toEqual([[1]]);
+  } finally {
+    await other.kill();
+  }
 });

@@ -24,6 +24,16 @@ export const limits = {
   callMs: 30_000,
   /** How long a call waits for a host that is being started again, when nothing was sent yet. Ours. */
   restartMs: 3000,
+  /** After a database moved, its new host may not have it yet for this long. Ours. */
+  moveMs: 5000,
+  /** A database whose query takes this long gets a host of its own when the query ends. Ours, as are the next four. */
+  slowMs: 1000,
+  /** A query may hold up other databases for 2 seconds, of which up to `watchMs` pass unseen; then its host is ended. */
+  stallMs: 1750,
+  /** The same when no query is seen to run, or it hardly uses the processor: a slow disk is no slow query. */
+  otherStallMs: 10_000,
+  /** How often a host is asked whether it answers. */
+  watchMs: 250,
   /** Bytes of a file for `d1 execute --file`. */
   importBytes: 5000 * MB,
   /** An import is one transaction, which workerd ends after 30 seconds; the rest is for the way there and back. */

@@ -40,6 +40,24 @@ export const forgetRemoval = transaction("d1.forget-removal", (db, { id }: { id:
   db.prepare("DELETE FROM d1_removals WHERE id = ?").run(id);
 });
 
+/** Written before a move touches anything, so that a crash leaves no database between two hosts. */
+export const beginMove = transaction(
+  "d1.begin-move",
+  (db, { id, from, to }: { id: string; from: number; to: number }): void => {
+    db.prepare("INSERT OR REPLACE INTO d1_moves (id, from_host, to_host) VALUES (?, ?, ?)").run(id, from, to);
+  },
+);
+
+/** The database is at `to` now; one that was deleted meanwhile has left its files there. */
+export const endMove = transaction(
+  "d1.end-move",
+  (db, { id, to, now }: { id: string; to: number; now: number }): void => {
+    const { changes } = db.prepare("UPDATE d1_databases SET host = ? WHERE id = ?").run(to, id);
+    if (changes === 0) noteRemoval.run(db, { id, host: to, now });
+    db.prepare("DELETE FROM d1_moves WHERE id = ?").run(id);
+  },
+);
+
 export const d1Schema: DatabaseSchema = {
   product: "d1",
   migrations: [
@@ -63,6 +81,7 @@ export const d1Schema: DatabaseSchema = {
        host INTEGER NOT NULL,
        noted_at INTEGER NOT NULL
      ) STRICT;`,
+    "CREATE TABLE d1_moves (id TEXT PRIMARY KEY, from_host INTEGER NOT NULL, to_host INTEGER NOT NULL) STRICT",
   ],
-  transactions: [createDatabase, deleteDatabase, noteRemoval, forgetRemoval],
+  transactions: [createDatabase, deleteDatabase, noteRemoval, forgetRemoval, beginMove, endMove],
 };
