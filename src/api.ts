@@ -1,9 +1,12 @@
+import { answerGraphql } from "#http/analytics.ts";
 import { createApi, createRoutes, type Api } from "#http/app.ts";
 import { requireAccount, requireToken } from "#http/auth.ts";
 import { accountRoutes, identityRoutes } from "#products/accounts/routes.ts";
 import type { AccountStore } from "#products/accounts/store.ts";
+import type { D1Analytics } from "#products/d1/analytics.ts";
+import type { D1Exports } from "#products/d1/exports.ts";
 import type { D1Imports } from "#products/d1/imports.ts";
-import { d1Routes, d1UploadRoutes } from "#products/d1/routes.ts";
+import { d1DownloadRoutes, d1Routes, d1UploadRoutes } from "#products/d1/routes.ts";
 import type { D1Store } from "#products/d1/store.ts";
 import { kvRoutes } from "#products/kv/routes.ts";
 import type { KvStore } from "#products/kv/store.ts";
@@ -29,6 +32,8 @@ export type ApiParts = {
   r2: R2Store;
   d1: D1Store;
   d1Imports: D1Imports;
+  d1Exports: D1Exports;
+  d1Analytics: D1Analytics;
   queues: QueueStore;
   logs: LogStore;
   zones: Pick<ZoneParts, "store" | "settle">;
@@ -37,18 +42,22 @@ export type ApiParts = {
 
 /** Where files for D1 imports are put. */
 export const d1UploadPath = "/d1/imports";
+/** Where exports of D1 databases are fetched. */
+export const d1DownloadPath = "/d1/exports";
 
 /** The whole API, as a table of contents. What stands before the guards has tokens of its own. */
 export function buildApi(parts: ApiParts): Api {
   const v4 = createRoutes();
   v4.route("/", assetUploadRoutes(parts.workers.assets));
   v4.route(d1UploadPath, d1UploadRoutes(parts.d1Imports));
+  v4.route(d1DownloadPath, d1DownloadRoutes(parts.d1Exports));
 
   v4.use(
     "*",
     requireToken((token) => parts.accounts.principalOf(token)),
   );
   v4.route("/", identityRoutes(parts.accounts));
+  v4.post("/graphql", answerGraphql(parts.d1Analytics.datasets));
   const { store } = parts.workers;
   const zones = {
     ...parts.zones,
@@ -65,7 +74,7 @@ export function buildApi(parts: ApiParts): Api {
   v4.route("/accounts/:account_id/workers", workerZoneRoutes(zones));
   v4.route("/accounts/:account_id/storage/kv", kvRoutes(parts.kv));
   v4.route("/accounts/:account_id/r2", r2Routes(parts.r2));
-  v4.route("/accounts/:account_id/d1", d1Routes(parts.d1, parts.d1Imports));
+  v4.route("/accounts/:account_id/d1", d1Routes(parts.d1, parts.d1Imports, parts.d1Exports));
   v4.route("/accounts/:account_id/queues", queueRoutes(parts.queues));
   const findWorker: FindWorker = async (accountId, name) => (await store.find(accountId, name))?.id;
   const ofScript = "/accounts/:account_id/workers/scripts/:script_name";

@@ -2,14 +2,12 @@ import { chmod, mkdir, rm } from "node:fs/promises";
 import { once } from "node:events";
 import { join } from "node:path";
 import { createAdaptorServer } from "@hono/node-server";
-import { buildApi, d1UploadPath } from "#api.ts";
-import { createLogger } from "#core/log.ts";
+import { buildApi } from "#api.ts";
 import { openDatabase } from "#db/database.ts";
 import type { Api } from "#http/app.ts";
 import { storeClient } from "#http/store-rpc.ts";
 import { createWireServer } from "#http/wire/server.ts";
 import { accountStore } from "#products/accounts/store.ts";
-import { d1Imports } from "#products/d1/imports.ts";
 import { remoteKvStore } from "#products/kv/remote.ts";
 import { logHandler } from "#products/logs/binding.ts";
 import { createLogStore } from "#products/logs/store.ts";
@@ -33,12 +31,7 @@ import { egressExplainHandler, egressExplainPath } from "#runtime/egress-explain
 import { supervisorClient } from "#runtime/supervisor-client.ts";
 import { serveEachWorker } from "#runtime/worker-folders.ts";
 
-/** Between looks for files of deleted databases. */
-const sweepMs = 5 * 60 * 1000;
-
 const hourMs = 60 * 60 * 1000;
-
-const log = createLogger("control");
 
 /** The API and the console; the only writer of the control database. */
 export async function runControl(runtimeFolder: string): Promise<void> {
@@ -63,11 +56,7 @@ export async function runControl(runtimeFolder: string): Promise<void> {
     db,
     capabilityKey: keys.capability,
     startProcess: (host) => deployer.startD1Host(host),
-  });
-  const imports = d1Imports({
-    store: d1.store,
-    staging: data.imports,
-    uploadUrl: (token) => `${consoleUrl}/client/v4${d1UploadPath}/${token}`,
+    api: `${consoleUrl}/client/v4`,
   });
   const logs = createLogStore((workerId) => deployer.tellListening(workerId));
   const tails = createTails(logs);
@@ -85,7 +74,9 @@ export async function runControl(runtimeFolder: string): Promise<void> {
     kv,
     r2,
     d1: d1.store,
-    d1Imports: imports,
+    d1Imports: d1.imports,
+    d1Exports: d1.exports,
+    d1Analytics: d1.analytics,
     queues: queueStore(db),
     logs,
     zones: { store: zoneStore(db, config), settle: () => deployer.settle() },
@@ -122,11 +113,9 @@ export async function runControl(runtimeFolder: string): Promise<void> {
     await server.listen(join(folder, "log.sock"));
     return server;
   });
-  const sweeping = every(sweepMs, () => d1.store.sweep());
   const server = await serveApi(api, runtime.control, tailUpgrades({ tails, logs }));
 
   await serveUntilTold("control", async () => {
-    clearInterval(sweeping);
     await d1.stop();
     server.close();
     tails.close();
@@ -159,10 +148,4 @@ function endingLogs(store: WorkerStore, end: (workerId: string) => void): Worker
       if (worker) end(worker.id);
     },
   };
-}
-
-function every(ms: number, work: () => Promise<void>): NodeJS.Timeout {
-  return setInterval(() => {
-    work().catch((error: unknown) => log.error("work in the background failed", { error }));
-  }, ms);
 }

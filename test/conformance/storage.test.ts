@@ -118,6 +118,37 @@ test("D1: databases are made, listed and deleted", async () => {
   ).not.toContain("other-db");
 });
 
+test("D1: export writes what import reads, whole or in part", async () => {
+  await wrangler("d1", "export", "DB", "--remote", "--output", "whole.sql", "-y");
+  const whole = readFileSync(join(project, "whole.sql"), "utf8");
+  expect(whole).toContain('INSERT INTO "items"');
+  await wrangler("d1", "export", "DB", "--remote", "--output", "schema.sql", "--no-data", "--table", "items", "-y");
+  const schema = readFileSync(join(project, "schema.sql"), "utf8");
+  expect(schema).toContain("CREATE TABLE items");
+  expect(schema).not.toContain("INSERT INTO");
+  await wrangler("d1", "export", "DB", "--remote", "--output", "data.sql", "--no-schema", "-y");
+  expect(readFileSync(join(project, "data.sql"), "utf8")).not.toContain("CREATE TABLE");
+  await wrangler("d1", "create", "restored-db");
+  await wrangler("d1", "execute", "restored-db", "--remote", "--yes", "--file", "whole.sql");
+  await wrangler("d1", "export", "restored-db", "--remote", "--output", "again.sql", "-y");
+  expect(readFileSync(join(project, "again.sql"), "utf8")).toBe(whole);
+});
+
+test("D1: info and insights tell real numbers, and Time Travel that it is missing", async () => {
+  const info = JSON.parse(await wrangler("d1", "info", "bindings-db", "--json")) as Record<string, number>;
+  expect(info).toMatchObject({ name: "bindings-db", num_tables: 2, database_size: expect.any(Number) as number });
+  expect(info["read_queries_24h"]).toBeGreaterThan(0);
+  expect(info["write_queries_24h"]).toBeGreaterThan(0);
+  expect(info["rows_written_24h"]).toBeGreaterThan(0);
+  const insights = JSON.parse(
+    await wrangler("d1", "insights", "bindings-db", "--sort-by", "count", "--limit", "50", "--json"),
+  ) as { query: string; numberOfTimesRun: number }[];
+  expect(insights.find(({ query }) => query.startsWith("SELECT name, note FROM items"))?.numberOfTimesRun).toBe(1);
+  const missing = await solum.wrangler(project, ["d1", "time-travel", "info", "bindings-db"]);
+  expect(missing.code).not.toBe(0);
+  expect(missing.output).toContain("D1 Time Travel is not supported by Solum yet");
+});
+
 test("R2: bytes and headers go both ways", async () => {
   const bytes = Buffer.alloc(300_000, "0123456789abcdef\0\xff", "latin1");
   writeFileSync(join(project, "upload.bin"), bytes);

@@ -12,6 +12,7 @@ import {
   movedSuffix,
   namespaceKey,
   timeoutText,
+  wholeHost,
   type Failure,
   type Imported,
   type Moved,
@@ -19,6 +20,7 @@ import {
 } from "#products/d1/host-protocol.ts";
 import { Importer, type IngestSql } from "#products/d1/importer.ts";
 import { limits } from "#products/d1/limits.ts";
+import { UsageMeter } from "#products/d1/usage.ts";
 
 /**
  * A d1 host: many databases, each the SQLite file of one object, behind one socket. The capability in `x-bind` says which
@@ -36,6 +38,7 @@ type Env = {
 };
 
 const calls = new Calls();
+const usage = new UsageMeter();
 
 /** What a request to an object begins with; the database's id follows. */
 const objectUrl = "http://d1/";
@@ -132,6 +135,8 @@ export default {
       if (admin && path === hostPaths.statements)
         return runQueries(grant.database, request, env, { format, results: "each" });
     }
+    if (admin && grant.database === wholeHost && request.method === "GET" && path === hostPaths.usage)
+      return Response.json(usage.take());
     const answer = admin ? await administer(`${request.method} ${path}`, grant.database, request, env) : undefined;
     return answer ?? failure(404, "Not found");
   },
@@ -174,6 +179,7 @@ async function runQueries(database: string, request: Request, env: Env, how: Omi
   if ("error" in call.outcome) return failure(hostStatus.refused, call.outcome.error);
   const { results, bookmark } = call.outcome;
   const ms = Math.round(((Date.now() - began) / results.length) * 1000) / 1000;
+  for (const { done } of results) usage.add({ database, durationMs: ms, ...done });
   return new Response(`[${results.map((result) => withTime(result, ms)).join(",")}]`, {
     headers: request.headers.has(bookmarkHeader) ? { [bookmarkHeader]: bookmark } : {},
   });

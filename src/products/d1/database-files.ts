@@ -14,7 +14,7 @@ export function objectIdOf(databaseId: string): string {
 }
 
 /** Where the database is in the folder of a host. */
-function databaseFile(hostFolder: string, databaseId: string): string {
+export function databaseFile(hostFolder: string, databaseId: string): string {
   return join(hostFolder, namespaceKey, `${objectIdOf(databaseId)}.sqlite`);
 }
 

@@ -31,7 +31,10 @@ export type Run = {
 };
 
 /** A result as D1's JSON without its end, since only the caller of the object can measure how long it took: see `withTime`. */
-export type OpenResult = { json: string; changed: boolean };
+export type OpenResult = { json: string; changed: boolean; done: Done };
+
+/** What a result stands for in the numbers of its database. */
+type Done = { query: string; writes: boolean; rowsRead: number; rowsWritten: number; rowsReturned: number };
 
 /** The JSON of `result`, which took `ms`. */
 export function withTime(result: OpenResult, ms: number): string {
@@ -39,7 +42,14 @@ export function withTime(result: OpenResult, ms: number): string {
 }
 
 type Counters = { changes: number; lastRowId: number; size: number };
-type Outcome = Counters & { rows: string; read: number; written: number; changed: boolean };
+type Outcome = Counters & {
+  sql: string;
+  rows: string;
+  returned: number;
+  read: number;
+  written: number;
+  changed: boolean;
+};
 
 /** Runs D1's queries on the database of one object. Texts of errors are workerd's own, which are D1's. */
 export class Engine {
@@ -64,7 +74,7 @@ export class Engine {
   /** Runs all of `run` in one transaction. Throws the first error, and then nothing was changed. */
   run({ queries, format, results }: Run): OpenResult[] {
     const work = queries
-      .map(({ sql, params }) => ({ statements: splitStatements(sql), values: new Values(params ?? []) }))
+      .map(({ sql, params }) => ({ sql, statements: splitStatements(sql), values: new Values(params ?? []) }))
       .filter(({ statements }) => statements.length > 0);
     const [first] = work;
     if (!first) throw new Error("No SQL statements detected.");
@@ -72,11 +82,11 @@ export class Engine {
     const unseen = work.some(({ statements }) => statements.some((sql) => mayReadNoTable.test(sql)));
     const runAll = () => {
       if (unseen) this.#storage.sql.exec("SELECT 1 FROM sqlite_schema LIMIT 1");
-      return work.flatMap(({ statements, values }) => {
+      return work.flatMap(({ sql: text, statements, values }) => {
         const outcomes = statements.map((sql, index) =>
           this.#statement(sql, index === statements.length - 1 ? values : noValues, format),
         );
-        return results === "each" ? outcomes : [summary(outcomes)];
+        return results === "each" ? outcomes : [summary(text, outcomes)];
       });
     };
     // One statement is atomic by itself, and a savepoint would make a write of every read.
@@ -137,14 +147,16 @@ export class Engine {
   #statement(sql: string, values: Values, format: ResultFormat): Outcome {
     const before = (this.#counters ??= this.count());
     const cursor = this.#storage.sql.exec(sql, ...values.bindings);
-    const rows = rowsJson(cursor, format);
+    const { rows, returned } = rowsJson(cursor, format);
     // Counting takes as long as a point select, and a SELECT changes nothing that is counted.
     const after = /^\s*select\b/i.test(sql) ? before : this.count();
     const changes = after.changes - before.changes;
     if (after.size > before.size) this.checkSize();
     if (values.mayOverfillRow) values.checkRow(sql, changes);
     return {
+      sql,
       rows,
+      returned,
       changes,
       lastRowId: after.lastRowId,
       size: after.size,
@@ -154,10 +166,12 @@ export class Engine {
     };
   }
 
-  #openResult({ rows, changes, lastRowId, size, read, written, changed }: Outcome): OpenResult {
+  #openResult({ sql, rows, returned, changes, lastRowId, size, read, written, changed }: Outcome): OpenResult {
     const counts = `"changes":${changes},"last_row_id":${lastRowId},"changed_db":${changed},"size_after":${size}`;
     const json = `{"success":true,"results":${rows},"meta":{${this.#served},${counts},"rows_read":${read},"rows_written":${written}`;
-    return { json, changed };
+    const writes = changed || written > 0;
+    const done = { query: sql, writes, rowsRead: read, rowsWritten: written, rowsReturned: returned };
+    return { json, changed, done };
   }
 }
 
@@ -165,9 +179,10 @@ export class Engine {
 const mayReadNoTable = /^\s*(select|with|values)\b[^]*\b(recursive|union|values|json_each|json_tree|pragma_\w+)\b/i;
 
 /** One result for several statements: the last one's rows, and what all of them did. */
-function summary(outcomes: Outcome[]): Outcome {
+function summary(sql: string, outcomes: Outcome[]): Outcome {
   return outcomes.reduce((sum, next) => ({
     ...next,
+    sql,
     changes: sum.changes + next.changes,
     read: sum.read + next.read,
     written: sum.written + next.written,
@@ -226,11 +241,13 @@ function tooBig(): Error {
 }
 
 /** Reads all rows of `cursor` into JSON. A blob becomes an array of its bytes; what JSON has no number for becomes null. */
-function rowsJson(cursor: SqlCursor, format: ResultFormat): string {
+function rowsJson(cursor: SqlCursor, format: ResultFormat): { rows: string; returned: number } {
   const columns = cursor.columnNames;
   const rows: string[] = [];
   let size = 0;
+  let returned = 0;
   for (const row of cursor.raw()) {
+    returned++;
     if (format === "none") continue;
     for (let index = 0; index < row.length; index++) {
       const value = row[index];
@@ -246,5 +263,5 @@ function rowsJson(cursor: SqlCursor, format: ResultFormat): string {
     rows.push(json);
   }
   const list = `[${rows.join(",")}]`;
-  return format === "columns" ? `{"columns":${JSON.stringify(columns)},"rows":${list}}` : list;
+  return { rows: format === "columns" ? `{"columns":${JSON.stringify(columns)},"rows":${list}}` : list, returned };
 }

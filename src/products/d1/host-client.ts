@@ -13,6 +13,7 @@ import {
   hostPaths,
   hostStatus,
   readMoved,
+  wholeHost,
   type Failure,
   type Imported,
   type Meta,
@@ -22,6 +23,7 @@ import {
 } from "#products/d1/host-protocol.ts";
 import { limits } from "#products/d1/limits.ts";
 import { onlyReads } from "#products/d1/sql-text.ts";
+import type { QueryUsage } from "#products/d1/usage.ts";
 
 /** Where a database is: which host, and its id. */
 export type Place = { host: number; id: string };
@@ -42,6 +44,8 @@ export interface D1Hosts {
   leave(place: Place, to: number): Promise<void>;
   /** Runs all statements of `file` in one transaction. */
   import(place: Place, file: { stream: AsyncIterable<Uint8Array>; bytes: number }): Promise<Imported>;
+  /** What the databases of `host` have done since this was last called. */
+  usage(host: number, signal: AbortSignal): Promise<QueryUsage[]>;
   /** Resolves when `host` answers, which it cannot while a query runs. */
   ready(host: number, signal: AbortSignal): Promise<void>;
   close(): void;
@@ -125,6 +129,8 @@ export function d1Hosts(options: {
     },
     import: (place, file) =>
       call(place, { method: "POST", path: hostPaths.import, body: file, repeatable: false, ms: limits.importMs }),
+    usage: (host, signal) =>
+      call({ host, id: wholeHost }, { method: "GET", path: hostPaths.usage, repeatable: false, signal }),
     async ready(host, signal) {
       const target = { agent, socketPath: options.socketOf(host), headers: {}, signal, database: "" };
       await exchange(target, { method: "GET", path: hostPaths.health, repeatable: true });

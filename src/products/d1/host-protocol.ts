@@ -15,6 +15,8 @@ export const hostPaths = {
   where: "/where",
   /** POST `{host}`: closes the database, and sends everybody there from now on. */
   leave: "/leave",
+  /** GET takes what all databases of the host have done since it was last asked. */
+  usage: "/usage",
   /** POST of SQL text, all of it one transaction. */
   import: "/import",
 };
@@ -26,6 +28,9 @@ export const capabilityKinds = {
   /** The control process: all of it. */
   admin: "d1-admin",
 };
+
+/** Resource of an admin's capability for what concerns the whole host. */
+export const wholeHost = "*";
 
 /** Sent by a session to say what it has seen, and answered with what it has seen now. */
 export const bookmarkHeader = "x-cf-d1-session-commit-token";

@@ -40,10 +40,12 @@ export const limits = {
   importMs: 45_000,
   /** How long an upload URL can be used. Ours. */
   uploadMs: 3_600_000,
-  /** How long the outcome of an import can be asked for. Ours. */
+  /** How long the outcome of an import or export can be asked for; "This link will be valid for one hour" in wrangler. */
   outcomeMs: 3_600_000,
   /** Uploads and imports that are remembered at once, all accounts together. Ours. */
   imports: 256,
+  /** Exports whose files are kept at once, all accounts together. Ours. */
+  exports: 64,
   /** Databases of an account. */
   databases: 50_000,
   /** Statements in one REST call. Ours. */

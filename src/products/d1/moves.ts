@@ -15,6 +15,8 @@ export type MoveParts = {
   db: Database;
   hosts: Pick<D1Hosts, "leave">;
   data: Pick<DataLayout, "d1Host" | "d1Lock">;
+  /** Nobody may read the database's file any more. */
+  interrupt: (databaseId: string) => Promise<void>;
   /** Resolves when the host serves. */
   startHost: (host: number) => Promise<void>;
 };
@@ -81,7 +83,8 @@ export class Moves {
   }
 
   async #place({ id, host }: Place, to: number): Promise<void> {
-    const { db, data } = this.#parts;
+    const { db, data, interrupt } = this.#parts;
+    await interrupt(id);
     await moveFiles(data.d1Host(host), data.d1Host(to), id);
     await db.write(writes.endMove, { id, to, now: Date.now() });
     log.info("a database has moved", { database: id, from: host, to });

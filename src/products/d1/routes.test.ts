@@ -5,9 +5,11 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { openDatabase, type Database } from "#db/database.ts";
 import { createApi, type Api } from "#http/app.ts";
 import { requireAccount, requireToken } from "#http/auth.ts";
+import { databaseFile } from "#products/d1/database-files.ts";
+import { d1Exports } from "#products/d1/exports.ts";
 import { d1Hosts } from "#products/d1/host-client.ts";
 import { d1Imports } from "#products/d1/imports.ts";
-import { d1Routes, d1UploadRoutes } from "#products/d1/routes.ts";
+import { d1DownloadRoutes, d1Routes, d1UploadRoutes } from "#products/d1/routes.ts";
 import { d1Store } from "#products/d1/store.ts";
 import { startD1Host, testFolders, testKey, type TestProcess } from "../../../test/support/d1-host.ts";
 
@@ -24,6 +26,11 @@ beforeAll(async () => {
   db = await openDatabase(join(folders.root, "control.db"), ["d1"]);
   const store = d1Store(db, hosts, 1);
   const imports = d1Imports({ store, staging, uploadUrl: (token) => `http://localhost/d1-upload/${token}` });
+  const exports = d1Exports({
+    staging,
+    fileOf: ({ host: number, id }) => databaseFile(folders.data.d1Host(number), id),
+    downloadUrl: (token) => `http://localhost/exports/${token}`,
+  });
   app = createApi();
   app.route("/d1-upload", d1UploadRoutes(imports));
   app.use(
@@ -35,7 +42,8 @@ beforeAll(async () => {
     })),
   );
   app.use("/client/v4/accounts/:account_id/*", requireAccount());
-  app.route("/client/v4/accounts/:account_id/d1", d1Routes(store, imports));
+  app.route("/client/v4/accounts/:account_id/d1", d1Routes(store, imports, exports));
+  app.route("/exports", d1DownloadRoutes(exports));
 });
 afterAll(async () => {
   hosts.close();
@@ -166,10 +174,9 @@ test.each([
   });
 });
 
-test("export and Time Travel say plainly that they are missing", async () => {
+test("Time Travel says plainly that it is missing", async () => {
   await call("POST", "/database", { name: "later" });
   for (const [method, path] of [
-    ["POST", "export"],
     ["GET", "time_travel/bookmark"],
     ["POST", "time_travel/restore?bookmark=x"],
   ] as const)
@@ -270,4 +277,72 @@ test("what was not begun cannot be polled", async () => {
   });
   expect(await call("POST", "/database/idle/import", { action: "init", etag: "../x" })).toMatchObject({ status: 400 });
   expect(await upload("http://localhost/d1-upload/guess", "x")).toMatchObject({ status: 404 });
+});
+
+async function exportText(name: string, dump: object = {}): Promise<string> {
+  let { result } = await call("POST", `/database/${name}/export`, { output_format: "polling", dump_options: dump });
+  while (result["status"] === "active")
+    ({ result } = await call("POST", `/database/${name}/export`, {
+      output_format: "polling",
+      current_bookmark: result["at_bookmark"],
+    }));
+  expect(result).toMatchObject({ success: true, status: "complete" });
+  const { signed_url: url } = result["result"] as unknown as { signed_url: string };
+  const response = await app.request(url);
+  expect(response.status).toBe(200);
+  return response.text();
+}
+
+/** Everything that a dump can get wrong: quotes, line ends, NUL, large numbers, whole reals, blobs, generated columns. */
+const kinds = `
+  CREATE TABLE "odd ""name" (id INTEGER PRIMARY KEY AUTOINCREMENT, t TEXT, r REAL, any, g INTEGER GENERATED ALWAYS AS (id * 2));
+  INSERT INTO "odd ""name" (t, r, any) VALUES ('it''s' || char(10) || 'two' || char(13), 1.0, x'00ff'),
+    ('a' || char(0) || 'b', 1e300, 9223372036854775807), (NULL, -9e999, 2.0), ('\\n', 0.1, '');
+  CREATE TABLE child (id REFERENCES "odd ""name" (id) ON DELETE CASCADE);
+  INSERT INTO child VALUES (1);
+  CREATE INDEX child_id ON child (id);
+  CREATE VIEW joined AS SELECT t FROM "odd ""name" JOIN child USING (id);
+  CREATE TRIGGER quiet AFTER INSERT ON child BEGIN UPDATE child SET id = id WHERE 0; SELECT 1; END;`;
+
+test("an export restores to the same database, whatever is in it", async () => {
+  for (const name of ["exported", "restored"]) await call("POST", "/database", { name });
+  expect((await call("POST", "/database/exported/query", { sql: kinds })).errors).toEqual([]);
+  const text = await exportText("exported");
+  expect(text).toMatch(/^PRAGMA defer_foreign_keys=TRUE;\n/);
+  expect((await importFile("restored", text)).answer.result).toMatchObject({ status: "complete" });
+  expect(await exportText("restored")).toBe(text);
+  const all = { sql: `SELECT id, hex(t) AS t, r, typeof(any) AS kind, hex(any) AS any, g FROM "odd ""name"` };
+  const rows = async (name: string) => (await call("POST", `/database/${name}/raw`, all)).result[0];
+  const results = (answer: unknown) => (answer as { results: unknown }).results;
+  expect(results(await rows("restored"))).toEqual(results(await rows("exported")));
+});
+
+test("an export can be of some tables, of the schema or of the data alone", async () => {
+  expect(await exportText("exported", { tables: ["child"] })).toBe(
+    [
+      "PRAGMA defer_foreign_keys=TRUE;",
+      'CREATE TABLE child (id REFERENCES "odd ""name" (id) ON DELETE CASCADE);',
+      'INSERT INTO "child" ("id") VALUES(1);',
+      "CREATE INDEX child_id ON child (id);",
+      "CREATE TRIGGER quiet AFTER INSERT ON child BEGIN UPDATE child SET id = id WHERE 0; SELECT 1; END;",
+      "",
+    ].join("\n"),
+  );
+  expect(await exportText("exported", { no_data: true })).not.toContain("INSERT INTO");
+  expect(await exportText("exported", { no_schema: true })).not.toContain("CREATE");
+});
+
+test("an export of a virtual table is refused in D1's words, and an unknown one is not found", async () => {
+  await call("POST", "/database", { name: "virtual" });
+  await call("POST", "/database/virtual/query", { sql: "CREATE VIRTUAL TABLE f USING fts5 (x)" });
+  const { result } = await call("POST", "/database/virtual/export", { output_format: "polling" });
+  expect(result).toMatchObject({
+    success: false,
+    status: "error",
+    error: "D1 Export error: cannot export databases with Virtual Tables (fts5)",
+  });
+  expect((await app.request("http://localhost/exports/unknown")).status).toBe(404);
+  expect(
+    (await call("POST", "/database/virtual/export", { output_format: "polling", current_bookmark: "x" })).result,
+  ).toMatchObject({ success: false, error: "Not currently exporting anything." });
 });

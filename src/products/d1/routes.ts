@@ -1,16 +1,18 @@
+import { Readable } from "node:stream";
 import { accountOf, createRoutes, ok, pageOf, param, readJson, type Api, type ApiContext } from "#http/app.ts";
 import { d1Errors } from "#products/d1/errors.ts";
 import type { Sizes } from "#products/d1/host-protocol.ts";
+import type { D1Exports } from "#products/d1/exports.ts";
 import type { D1Imports } from "#products/d1/imports.ts";
 import { limits } from "#products/d1/limits.ts";
-import { importBody, newDatabase, queryBody, type D1Database } from "#products/d1/schema.ts";
+import { exportBody, importBody, newDatabase, queryBody, type D1Database } from "#products/d1/schema.ts";
 import type { D1Store } from "#products/d1/store.ts";
 
 /** Asking for its size opens a database: a list does so only for short pages, and not for long. */
 const sizedList = { items: 100, ms: 1000 };
 
 /** Below `/accounts/:account_id/d1` (wrangler-api §9 D1). A database is named by id or name. */
-export function d1Routes(store: D1Store, imports: D1Imports): Api {
+export function d1Routes(store: D1Store, imports: D1Imports, exports: D1Exports): Api {
   const app = createRoutes();
   const database = (c: ApiContext) => store.get(accountOf(c), param(c, "database"));
 
@@ -59,8 +61,13 @@ export function d1Routes(store: D1Store, imports: D1Imports): Api {
     return ok(c, await imports.poll(found, body.current_bookmark));
   });
   app.post("/database/:database/export", async (c) => {
-    await database(c);
-    throw d1Errors.unsupported("Exporting a D1 database");
+    const { current_bookmark: bookmark, dump_options: given } = await readJson(c, exportBody);
+    const dump = {
+      noSchema: given?.no_schema ?? false,
+      noData: given?.no_data ?? false,
+      tables: given?.tables ?? [],
+    };
+    return ok(c, await exports.export(await database(c), dump, bookmark ?? undefined));
   });
   app.all("/database/:database/time_travel/*", async (c) => {
     await database(c);
@@ -75,6 +82,23 @@ export function d1UploadRoutes(imports: D1Imports): Api {
   app.put("/:token", async (c) => {
     const md5 = await imports.receive(param(c, "token"), c.req.raw.body ?? new ReadableStream<Uint8Array>());
     return c.body(null, 200, { etag: `"${md5}"` });
+  });
+  return app;
+}
+
+/** `GET /:token`, to be mounted where no API token is asked for: a download URL is a secret of its own. */
+export function d1DownloadRoutes(exports: D1Exports): Api {
+  const app = createRoutes();
+  app.get("/:token", async (c) => {
+    const { stream, bytes, filename } = await exports.open(param(c, "token"));
+    return new Response(Readable.toWeb(stream) as ReadableStream, {
+      headers: {
+        "content-type": "application/sql",
+        "content-length": String(bytes),
+        "content-disposition": `attachment; filename="${filename}"`,
+        "x-content-type-options": "nosniff",
+      },
+    });
   });
   return app;
 }

@@ -38,3 +38,16 @@ export const importBody = z.discriminatedUnion("action", [
   z.looseObject({ action: z.literal("ingest"), etag: z.string(), filename: z.string() }),
   z.looseObject({ action: z.literal("poll"), current_bookmark: z.string() }),
 ]);
+
+/** The body of `/export`, https://developers.cloudflare.com/api/resources/d1/subresources/database/methods/export/. */
+export const exportBody = z.looseObject({
+  output_format: z.literal("polling"),
+  current_bookmark: z.string().nullish(),
+  dump_options: z
+    .looseObject({
+      no_schema: z.boolean().nullish(),
+      no_data: z.boolean().nullish(),
+      tables: z.array(z.string()).nullish(),
+    })
+    .nullish(),
+});

@@ -2,6 +2,7 @@ import { transaction, type DatabaseSchema } from "#db/schema.ts";
 import { d1Errors } from "#products/d1/errors.ts";
 import { limits } from "#products/d1/limits.ts";
 import type { D1Database } from "#products/d1/schema.ts";
+import type { QueryUsage } from "#products/d1/usage.ts";
 
 export const createDatabase = transaction("d1.create", (db, database: D1Database): void => {
   const { accountId, name } = database;
@@ -24,6 +25,7 @@ export const deleteDatabase = transaction(
       .prepare("DELETE FROM d1_databases WHERE account_id = ? AND id = ? RETURNING host")
       .get(accountId, id);
     if (!row) throw d1Errors.notFound(id);
+    db.prepare("DELETE FROM d1_usage WHERE database_id = ?").run(id);
     noteRemoval.run(db, { id, host: Number(row["host"]), now });
   },
 );
@@ -58,6 +60,35 @@ export const endMove = transaction(
   },
 );
 
+const usageHours = 31 * 24;
+/** Texts of one database that are told apart within an hour. Ours. */
+const usageQueries = 1000;
+
+/** Adds to the numbers of `hour`, and forgets those that nobody can ask for any more. */
+export const addUsage = transaction(
+  "d1.add-usage",
+  (db, { hour, entries }: { hour: string; entries: readonly QueryUsage[] }): void => {
+    const add = db.prepare(
+      `INSERT INTO d1_usage (database_id, hour, query, writes, count, duration_ms, rows_read, rows_written, rows_returned)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+       ON CONFLICT (database_id, hour, query) DO UPDATE SET
+         writes = max(writes, excluded.writes), count = count + excluded.count,
+         duration_ms = duration_ms + excluded.duration_ms, rows_read = rows_read + excluded.rows_read,
+         rows_written = rows_written + excluded.rows_written, rows_returned = rows_returned + excluded.rows_returned`,
+    );
+    const count = db.prepare("SELECT count(*) AS n FROM d1_usage WHERE database_id = ? AND hour = ?");
+    const known = db.prepare("SELECT 1 FROM d1_usage WHERE database_id = ? AND hour = ? AND query = ?");
+    for (const { database, query, writes, ...sum } of entries) {
+      const full = Number(count.get(database, hour)?.["n"]) >= usageQueries && !known.get(database, hour, query);
+      const { count: n, durationMs, rowsRead, rowsWritten, rowsReturned } = sum;
+      const text = full ? "" : query;
+      add.run(database, hour, text, writes ? 1 : 0, n, durationMs, rowsRead, rowsWritten, rowsReturned);
+    }
+    const oldest = new Date(Date.parse(hour) - usageHours * 3_600_000).toISOString();
+    db.prepare("DELETE FROM d1_usage WHERE hour < ?").run(oldest);
+  },
+);
+
 export const d1Schema: DatabaseSchema = {
   product: "d1",
   migrations: [
@@ -82,6 +113,19 @@ export const d1Schema: DatabaseSchema = {
        noted_at INTEGER NOT NULL
      ) STRICT;`,
     "CREATE TABLE d1_moves (id TEXT PRIMARY KEY, from_host INTEGER NOT NULL, to_host INTEGER NOT NULL) STRICT",
+    `CREATE TABLE d1_usage (
+       database_id TEXT NOT NULL,
+       hour TEXT NOT NULL,
+       query TEXT NOT NULL,
+       writes INTEGER NOT NULL,
+       count INTEGER NOT NULL,
+       duration_ms REAL NOT NULL,
+       rows_read INTEGER NOT NULL,
+       rows_written INTEGER NOT NULL,
+       rows_returned INTEGER NOT NULL,
+       PRIMARY KEY (database_id, hour, query)
+     ) WITHOUT ROWID, STRICT;
+     CREATE INDEX d1_usage_hour ON d1_usage (hour);`,
   ],
-  transactions: [createDatabase, deleteDatabase, noteRemoval, forgetRemoval, beginMove, endMove],
+  transactions: [createDatabase, deleteDatabase, noteRemoval, forgetRemoval, beginMove, endMove, addUsage],
 };
