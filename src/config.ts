@@ -81,6 +81,15 @@ const settings = z.strictObject({
     .max(1024)
     .default(0)
     .describe("Processes that one version of a Worker gets under load; 0 means as many as the machine has cores."),
+  drainingMax: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(1024)
+    .default(32)
+    .describe(
+      "Processes of one Worker that may finish what they have begun after deploys; the one that left first is cut off.",
+    ),
   idleMs: milliseconds
     .default(5 * 60_000)
     .describe("A Worker that nobody used for so long has no process until the next request starts one."),

@@ -75,6 +75,7 @@ export async function startSupervisor(config: Config): Promise<RunningSupervisor
     },
     trialLimits: { cpuMs: config.startupCpuMs, wallMs: config.startupMs, memoryBytes: config.memoryBytes },
     drainMs: config.drainMs,
+    drainingMax: config.drainingMax,
     startsAtOnce: startsPerCore * availableParallelism(),
     async openRequests(socket) {
       const { requests, webSockets } = await ingresses.open(socket);

@@ -8,8 +8,6 @@ const limits = {
   pollMs: 100,
   /** From SIGTERM to SIGKILL once nothing is under way. */
   stopMs: 2000,
-  /** Leaving processes of one Worker. At 9 to 25 MB each (a small and a 0.9 MB bundle) they stay below 1 GB. */
-  perWorker: 32,
 };
 
 const log = createLogger("supervisor.departures");
@@ -22,6 +20,7 @@ type Departure = { front: Front; cut: AbortController; done: Promise<void>; stop
  */
 export class Departures {
   readonly #drainMs: number;
+  readonly #perWorker: number;
   /** Open requests and WebSockets of a process as the ingress counts them. */
   readonly #openRequests: (socket: string) => Promise<number>;
   readonly #ended: (front: Front, cpuMs: number) => void;
@@ -31,10 +30,13 @@ export class Departures {
   /** `ended` is told of each, with the CPU time that it has used. */
   constructor(options: {
     drainMs: number;
+    /** Of one Worker; with more of them the first one is cut off. */
+    drainingMax: number;
     openRequests: (socket: string) => Promise<number>;
     ended: (front: Front, cpuMs: number) => void;
   }) {
     this.#drainMs = options.drainMs;
+    this.#perWorker = options.drainingMax;
     this.#openRequests = options.openRequests;
     this.#ended = options.ended;
   }
@@ -53,7 +55,7 @@ export class Departures {
     const ofWorker = this.#departures.filter(
       ({ front: other, cut }) => other.version.workerId === front.version.workerId && !cut.signal.aborted,
     );
-    for (const { cut, front: oldest } of ofWorker.slice(0, -limits.perWorker)) {
+    for (const { cut, front: oldest } of ofWorker.slice(0, -this.#perWorker)) {
       log.warn("a process is cut off: too many of its Worker are leaving", { process: oldest.keeper.name });
       cut.abort();
     }

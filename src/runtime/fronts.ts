@@ -52,6 +52,7 @@ export type FrontOptions = {
   parts: FrontParts;
   trialLimits: TrialLimits;
   drainMs: number;
+  drainingMax: number;
   /** Processes that may be starting at once; others wait in order. */
   startsAtOnce: number;
   /** Open requests and WebSockets of a process as the ingress counts them. */

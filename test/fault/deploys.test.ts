@@ -110,9 +110,31 @@ test("the supervisor dies while an old version finishes: streams end with their 
   );
 });
 
+test("of too many versions that finish at the same time the oldest is cut off", async () => {
+  await using small = await Solum.start("--draining-max", "2", "--drain-ms", "20000");
+  const streams: Promise<string>[] = [];
+  for (const version of ["first", "second", "third", "last"]) {
+    await uploadWorker(small, "deploys", trafficSource(version));
+    if (version === "first") await giveAddress(small, "deploys");
+    if (version === "last") break;
+    const ended = small.request(traffic.host, "/stream?ms=6000").then(
+      ({ text }) => text.trimEnd().split("\n").at(-1) ?? "",
+      (error: unknown) => `cut off: ${String(error)}`,
+    );
+    streams.push(ended);
+    await pollUntil({ ms: 10_000, everyMs: 20, what: "the stream" }, async () =>
+      (await open(small)) >= streams.length ? true : undefined,
+    );
+  }
+  const ends = await Promise.all(streams);
+  expect(ends[0]).toMatch(/^cut off/);
+  expect(ends[1]).toMatch(/^end \d+ second$/);
+  expect(ends[2]).toMatch(/^end \d+ third$/);
+});
+
 /** Requests that the ingress counts on any Worker. */
-async function open(): Promise<number> {
-  const { body } = await askSocket(runtimeLayout(solum.runtime).ingress(0), { path: "/open", ms: 5000 });
+async function open(of = solum): Promise<number> {
+  const { body } = await askSocket(runtimeLayout(of.runtime).ingress(0), { path: "/open", ms: 5000 });
   return (JSON.parse(body) as { requests: number }).requests;
 }
 
