@@ -83,6 +83,8 @@ export class Fronts {
   readonly #endedCpuMs = new Map<string, number>();
   /** Until the first call of `setDesired`: what is deployed by then sleeps until somebody asks for it. */
   #first = true;
+  /** Versions that should run, whether or not a table names them yet: a new one that starts while the old one serves. */
+  readonly #wanted = new Set<string>();
 
   constructor(options: FrontOptions) {
     const { instance, parts, changed } = options;
@@ -108,7 +110,9 @@ export class Fronts {
    * Versions that are not wanted any more stay until `release`.
    */
   setDesired(desired: readonly Wanted[]): void {
+    this.#wanted.clear();
     for (const wanted of desired) {
+      this.#wanted.add(wanted.versionId);
       const added = this.#takeUp(wanted);
       if (!this.#first) added?.wake({ waitFor: true });
     }
@@ -117,7 +121,10 @@ export class Fronts {
 
   /** Versions that answer at an address of their own for as long as somebody asks for them. */
   addPreviews(previews: readonly Wanted[]): void {
-    for (const preview of previews) this.#takeUp(preview)?.wake();
+    for (const preview of previews) {
+      this.#wanted.add(preview.versionId);
+      this.#takeUp(preview)?.wake();
+    }
   }
 
   isAsleep(versionId: string): boolean {
@@ -137,8 +144,7 @@ export class Fronts {
    */
   release(versionIds: ReadonlySet<string>, sockets: ReadonlySet<string>): void {
     for (const [versionId, version] of this.#kept) {
-      const wanted = versionIds.has(versionId);
-      if (!wanted) {
+      if (!versionIds.has(versionId) && !this.#wanted.has(versionId)) {
         this.#kept.delete(versionId);
         for (const front of version.fronts) front.offered = false;
       }
@@ -189,6 +195,7 @@ export class Fronts {
 
   /** Ends everything, once what is under way is done or the time for that is over. */
   async stop(): Promise<void> {
+    this.#wanted.clear();
     this.release(new Set(), new Set());
     await Promise.all([this.#trials.stop(), this.#departures.finished()]);
   }

@@ -43,7 +43,11 @@ export class ProcessGauge {
   static open(pid: number): ProcessGauge | undefined {
     const stat = open(`/proc/${pid}/stat`);
     const status = open(`/proc/${pid}/status`);
-    if (stat !== undefined && status !== undefined) return new ProcessGauge(pid, stat, status);
+    if (stat !== undefined && status !== undefined) {
+      const gauge = new ProcessGauge(pid, stat, status);
+      gauge.look();
+      return gauge;
+    }
     for (const file of [stat, status]) if (file !== undefined) closeSync(file);
     return undefined;
   }

@@ -49,6 +49,7 @@ export class Trials {
       this.#leave(started);
     }, limits.keepMs);
     this.#waiting.set(versionId, { started, workerId, expires });
+    void this.#forgetWhenEnded(versionId, started);
     return started.outcome;
   }
 
@@ -71,6 +72,14 @@ export class Trials {
       if (started) this.#leave(started);
     }
     await Promise.all(this.#leaving);
+  }
+
+  /** One that dies while it waits is of no use: the deployment starts another. */
+  async #forgetWhenEnded(versionId: string, started: Started): Promise<void> {
+    await started.child.ended;
+    if (this.#waiting.get(versionId)?.started !== started) return;
+    this.take(versionId);
+    this.#leave(started);
   }
 
   #leave(started: Started): void {

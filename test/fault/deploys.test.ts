@@ -3,7 +3,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { pollUntil } from "#core/deadline.ts";
 import { runtimeLayout } from "#core/layout.ts";
 import { askSocket } from "#runtime/probe.ts";
-import { deployVersion, giveAddress, listVersions, uploadWorker } from "../support/direct-upload.ts";
+import { findChildren, isAlive } from "#runtime/proc.ts";
+import { deployVersion, giveAddress, listVersions, uploadVersion, uploadWorker } from "../support/direct-upload.ts";
 import { Solum } from "../support/start-solum.ts";
 import { Traffic, trafficSource, type TrafficOptions } from "../support/traffic.ts";
 
@@ -108,6 +109,22 @@ test("the supervisor dies while an old version finishes: streams end with their 
   await pollUntil({ ms: 20_000, everyMs: 50, what: "the end of the old version" }, async () =>
     (await solum.status()).fronts.every(({ state }) => state !== "leaving") ? true : undefined,
   );
+});
+
+test("a version whose process died before its deployment is started anew, while the old one serves", async () => {
+  await deploy("healthy");
+  for (let round = 0; round < 3; round++) {
+    const id = await uploadVersion(solum, "deploys", trafficSource(`reborn${round}`), { bindings });
+    const trial = findChildren(solum.runtime).find(({ mark }) => mark.name.includes(`/${id}/`));
+    const deployed = deployVersion(solum, "deploys", id);
+    // At any point of the deployment.
+    await sleep(round * 10);
+    if (trial && isAlive(trial.facts)) process.kill(trial.facts.pid, "SIGKILL");
+    await deployed;
+    await pollUntil({ ms: 10_000, everyMs: 20, what: "the new version" }, async () =>
+      (await live()) === `reborn${round}` ? true : undefined,
+    );
+  }
 });
 
 test("of too many versions that finish at the same time the oldest is cut off", async () => {

@@ -7,10 +7,10 @@ import { Solum } from "../support/start-solum.ts";
 
 /**
  * `kill -9` of each process at random points while a client writes through KV, D1 and R2 (guarantees G1, G2, G8). `KILLS` says
- * how often each is killed: a few times here, 20 with `npm run test:kills`.
+ * how often each is killed.
  */
 const kills = Number(process.env["KILLS"] ?? 3);
-/** How many kills there are in random order: 100 shows it, 1,000 with `npm run soak`. */
+/** How many kills there are in random order: a few here, 1,000 with `npm run soak`. */
 const randomKills = Number(process.env["RANDOM_KILLS"] ?? 16);
 const seed = Number(process.env["SEED"] ?? Date.now() % 1_000_000);
 const random = mulberry(seed);

@@ -11,8 +11,14 @@ export async function uploadWorker(
 }
 
 /** Uploads a version without deploying it, as `wrangler versions upload` does. Answers its id. */
-export async function uploadVersion(solum: Solum, name: string, source: string): Promise<string> {
-  return ((await call(solum, "POST", `/workers/scripts/${name}/versions`, uploadForm(source, {}))) as VersionItem).id;
+export async function uploadVersion(
+  solum: Solum,
+  name: string,
+  source: string,
+  metadata: Record<string, unknown> = {},
+): Promise<string> {
+  const form = uploadForm(source, metadata);
+  return ((await call(solum, "POST", `/workers/scripts/${name}/versions`, form)) as VersionItem).id;
 }
 
 /** Lets a Worker answer at `<name>.<app domain>`, and its versions at theirs. */
