@@ -152,7 +152,7 @@ describe("a Worker's fetch", () => {
     expect((await solum.request("caller.localhost", "/service")).text).toBe("service: Hello 1");
     await solum.wrangler(solum.project("hello"), ["deploy", "--var", "GREETING:Changed"]);
     expect((await solum.request("caller.localhost", "/service")).text).toBe("service: Changed 1");
-    await solum.api("DELETE", "/workers/scripts/hello");
+    await solum.api("DELETE", "/workers/scripts/hello?force=true");
     const missing = await solum.request("caller.localhost", "/service");
     expect(missing.text).toContain("hello");
   });

@@ -110,7 +110,10 @@ export const workerErrors = {
       10220,
       `This version was deployed with other secrets than the current one. The following secrets have changed: ${names.join(", ")}`,
     ),
-  /** wrangler asks before it says `force=true`; the text is ours. */
+  /**
+   * Without `force`, bindings of others stop a deletion (api/resources/workers/subresources/scripts/methods/delete); wrangler
+   * asks before it says it. The text is ours.
+   */
   inUse: (name: string, users: readonly string[]) =>
     new ApiError(
       400,

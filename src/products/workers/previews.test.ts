@@ -113,3 +113,13 @@ test("an alias that would be too long a host is refused in Cloudflare's words", 
   });
   expect((await api.call("POST", "/workers/scripts/hello/versions", body("a".repeat(57)))).status).toBe(200);
 });
+
+test("a Worker whose name leaves no room for an id has no previews", async () => {
+  const shown = async (name: string) => {
+    await start(name);
+    const answer = await api.call("POST", `/workers/scripts/${name}/versions`, moduleUpload());
+    return (answer.json.result as { metadata: { has_preview: boolean } }).metadata.has_preview;
+  };
+  expect(await shown("a".repeat(54))).toBe(true);
+  expect(await shown("a".repeat(55))).toBe(false);
+});

@@ -37,6 +37,11 @@ export function previewOf(db: Reader, host: string, { appDomain, accountLabels }
   return undefined;
 }
 
+/** Whether versions of a Worker have previews: switched on, and its name leaves room for the beginning of an id. */
+export function hasPreviews({ name, previewsEnabled }: Worker): boolean {
+  return previewsEnabled && `00000000-${name}`.length <= limits.hostLabelLength;
+}
+
 function placeOf(host: string, appDomain: string): { label: string; accountLabel: string | undefined } | undefined {
   if (!host.endsWith(`.${appDomain}`)) return undefined;
   const [label = "", accountLabel, ...more] = host.slice(0, -appDomain.length - 1).split(".");

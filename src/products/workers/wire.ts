@@ -1,3 +1,4 @@
+import { hasPreviews } from "#products/workers/previews.ts";
 import type { References } from "#products/workers/references.ts";
 import type { Deployment, Version, Worker } from "#products/workers/schema.ts";
 
@@ -13,7 +14,7 @@ export function versionJson(worker: Worker, version: Version) {
       source: version.source,
       author_id: "",
       author_email: version.authorEmail,
-      has_preview: worker.previewsEnabled,
+      has_preview: hasPreviews(worker),
     },
     annotations,
     resources: {
