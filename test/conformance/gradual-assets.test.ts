@@ -109,6 +109,14 @@ describe.each(versions)("wrangler %s", (version) => {
     expect((await get("/assets/index-DiwrgTda.js")).text).toBe("first();");
     expect((await get("/assets/index-Bx83kQzz.js")).text).toBe("second();");
     expect((await get("/")).text).toBe("third");
+    // The way back keeps what came after: a page of the second deployment is open just as well.
+    const { items } = (await solum.api("GET", `/workers/scripts/${name}/versions?deployable=true`)).json.result as {
+      items: { id: string; number: number }[];
+    };
+    await succeed(folder, "rollback", items.find(({ number }) => number === 1)?.id ?? "", "--message", "back");
+    expect((await get("/")).text).toContain("index-DiwrgTda.js");
+    expect((await get("/assets/index-Bx83kQzz.js")).text).toBe("second();");
+    expect((await get("/secret.txt")).text).toBe("removed next");
   });
 });
 

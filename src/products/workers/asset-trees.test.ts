@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { dataLayout, type DataLayout } from "#core/layout.ts";
-import { buildTree, keptFiles, type TreeFile } from "#products/workers/asset-trees.ts";
+import { buildTree, keptFiles, renewTree, type TreeFile } from "#products/workers/asset-trees.ts";
 import { blobStore } from "#products/workers/blobs.ts";
 
 let folder: string;
@@ -90,4 +90,17 @@ test("the same files with and without kept ones are two sets; each is made once"
   expect(withKept).not.toBe(alone);
   expect(await tree(["/b-DiwrgTdb.js"], [first])).toBe(withKept);
   expect(await tree(["/a-DiwrgTda.js", "/b-DiwrgTdb.js"])).not.toBe(withKept);
+});
+
+test("an earlier set keeps what came after it when it returns", async () => {
+  const first = await tree(["/a-DiwrgTda.js", "/page.html"]);
+  const second = await tree(["/b-DiwrgTdb.js"], [first]);
+  const returned = await renewTree(layout, first, [second, first]);
+  expect(Object.keys(JSON.parse(await readFile(layout.assetManifest(returned), "utf8")) as object)).toEqual([
+    "/a-DiwrgTda.js",
+    "/page.html",
+    "/b-DiwrgTdb.js",
+  ]);
+  expect(await renewTree(layout, returned, [])).toBe(first);
+  expect(await renewTree(layout, second, [first])).toBe(second);
 });

@@ -72,6 +72,14 @@ export async function keptFiles(
   return inOrder(kept);
 }
 
+/** The set of `tree`'s own files with what is to be kept now; its name is another when that differs. */
+export async function renewTree(layout: DataLayout, tree: string, trees: readonly string[]): Promise<string> {
+  const listed = await readOwn(layout, tree);
+  if (listed.length === 0) return tree;
+  const own = listed.map(([path, blob, contentType]) => ({ path, blob, contentType }));
+  return buildTree(layout, own, await keptFiles(layout, { own, trees }));
+}
+
 /**
  * Whether a file's name ends in a hash of its contents, as bundlers write it: `-Dk3_x9Qa.js`, `.5f3a90cc.chunk.css`. A page
  * itself never counts, nor a word (`-settings.js`) or a date (`-20260131.pdf`).

@@ -4,7 +4,7 @@ import type { DataLayout } from "#core/layout.ts";
 import type { Database } from "#db/database.ts";
 import type { BlobStore } from "#products/workers/blobs.ts";
 import { assetErrors } from "#products/workers/asset-errors.ts";
-import { buildTree, keptFiles } from "#products/workers/asset-trees.ts";
+import { buildTree, keptFiles, renewTree } from "#products/workers/asset-trees.ts";
 import { limits } from "#products/workers/schema.ts";
 import { addAssets, openAssetSession } from "#products/workers/writes.ts";
 
@@ -25,6 +25,8 @@ export interface AssetStore {
    * `recentTrees`, the newest first, it keeps the files whose names pages still open may hold.
    */
   finish(jwt: string, owner: Owner, recentTrees: readonly string[]): Promise<string>;
+  /** The same for a set that was made earlier, when other trees were recent. */
+  renew(tree: string, recentTrees: readonly string[]): Promise<string>;
 }
 
 export type Owner = { accountId: string; scriptName: string };
@@ -125,6 +127,8 @@ export function assetStore(options: { db: Database; blobs: BlobStore; layout: Da
       const kept = await keptFiles(layout, { own: files, trees: recentTrees });
       return buildTree(layout, files, kept);
     },
+
+    renew: (tree, recentTrees) => renewTree(layout, tree, recentTrees),
   };
 }
 

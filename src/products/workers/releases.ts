@@ -93,8 +93,7 @@ export function releases(parts: ReleaseParts): Releases {
           ...upload.sourceMaps.map(({ bytes }) => bytes),
         ]);
         try {
-          const since = new Date(Date.now() - parts.keptAssetsMs).toISOString();
-          const recentTrees = existing && parts.keptAssetsMs > 0 ? await store.assetTreesSince(existing, since) : [];
+          const recentTrees = existing ? await recentAssetTrees(parts, existing) : [];
           const draft = await draftVersion(parts, { worker, previous, upload, staged, now, recentTrees });
           const trigger = request.deploy ? "upload" : "version_upload";
           const version = await tryOut(parts, { draft, worker, actor, trigger, previous, staged, now, signal });
@@ -161,8 +160,9 @@ async function deployVersions(parts: ReleaseParts, request: DeployRequest, signa
   const { store, deployer } = parts;
   const worker = await store.get(request.accountId, request.name);
   checkSplit(request.versions);
-  const versions = await Promise.all(request.versions.map(({ versionId }) => store.getVersion(worker, versionId)));
-  await checkDeployable(parts, { worker, versions, force: request.force });
+  const wanted = await Promise.all(request.versions.map(({ versionId }) => store.getVersion(worker, versionId)));
+  await checkDeployable(parts, { worker, versions: wanted, force: request.force });
+  const versions = await withRecentAssets(parts, worker, wanted);
   // All of them are ready before the first request can go to one.
   for (const version of versions) await startAgain(parts, version, signal);
   signal.throwIfAborted();
@@ -170,9 +170,33 @@ async function deployVersions(parts: ReleaseParts, request: DeployRequest, signa
     ...request.annotations,
     "workers/triggered_by": "deployment",
   });
-  await store.commitDeployment(worker.accountId, deployment);
+  await store.commitDeployment({ accountId: worker.accountId, deployment, versions });
   await deployer.settle();
   return deployment;
+}
+
+/** Sets of assets that pages still open may have come from. */
+async function recentAssetTrees({ store, keptAssetsMs }: ReleaseParts, worker: Worker): Promise<string[]> {
+  if (keptAssetsMs === 0) return [];
+  return store.assetTreesSince(worker, new Date(Date.now() - keptAssetsMs).toISOString());
+}
+
+/**
+ * Versions about to be deployed, their assets with what pages of the deployments since may still ask for. It is all that ever
+ * changes of a version, and only of one that does not serve: a rollback must not lose the files of what it replaces.
+ */
+async function withRecentAssets(parts: ReleaseParts, worker: Worker, versions: readonly Version[]): Promise<Version[]> {
+  const [current] = await parts.store.listDeployments(worker, 1);
+  const serving = new Set(current?.versions.map(({ versionId }) => versionId));
+  const recentTrees = await recentAssetTrees(parts, worker);
+  return Promise.all(
+    versions.map(async (version) => {
+      const { assets } = version.runnable;
+      if (!assets || serving.has(version.id)) return version;
+      const tree = await parts.assets.renew(assets.tree, recentTrees);
+      return { ...version, runnable: { ...version.runnable, assets: { ...assets, tree } } };
+    }),
+  );
 }
 
 type TryOut = {

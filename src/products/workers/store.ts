@@ -31,7 +31,8 @@ export interface WorkerStore {
   /** Sets of assets of the versions that were deployed at any time since then, the latest first. */
   assetTreesSince(worker: Worker, since: string): Promise<string[]>;
   commitVersion(change: writes.NewVersion): Promise<number>;
-  commitDeployment(accountId: string, deployment: Deployment): Promise<void>;
+  /** `versions`: those that are deployed, as they are to run. */
+  commitDeployment(change: writes.NewDeployment): Promise<void>;
   update(
     change: { id: string } & Partial<Pick<Worker, "settings" | "subdomainEnabled" | "previewsEnabled">>,
   ): Promise<void>;
@@ -99,7 +100,7 @@ export function workerStore(db: Database): WorkerStore {
     deleteDeployment: (worker, deploymentId) =>
       db.write(writes.deleteDeployment, { workerId: worker.id, id: deploymentId }),
     commitVersion: (change) => db.write(writes.commitVersion, change),
-    commitDeployment: (accountId, deployment) => db.write(writes.commitDeployment, { accountId, deployment }),
+    commitDeployment: (change) => db.write(writes.commitDeployment, change),
     update: (change) => db.write(writes.updateWorker, change),
     delete: (accountId, name) => db.write(writes.deleteWorker, { accountId, name }),
   };

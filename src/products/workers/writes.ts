@@ -73,9 +73,17 @@ function setPreviewAlias(
   ).run(workerId, workerId, limits.previewAliases);
 }
 
+export type NewDeployment = {
+  accountId: string;
+  deployment: Deployment;
+  versions: Pick<Version, "id" | "runnable">[];
+};
+
 export const commitDeployment = transaction(
   "workers.commitDeployment",
-  (db, { accountId, deployment }: { accountId: string; deployment: Deployment }): void => {
+  (db, { accountId, deployment, versions }: NewDeployment): void => {
+    const update = db.prepare("UPDATE versions SET runnable = ? WHERE id = ? AND worker_id = ?");
+    for (const { id, runnable } of versions) update.run(JSON.stringify(runnable), id, deployment.workerId);
     insertDeployment(db, accountId, deployment);
   },
 );
