@@ -47,11 +47,12 @@ export class Connection implements Client, Served {
   #head: RequestHead | undefined;
   #admission: Admission | undefined;
   #exchange: Exchange | undefined;
-  /** What came after the current request. */
+  /** What came after the current request, and its weight. */
   #queue: Buffer[] = [];
   #queued = 0;
   #advancing = false;
   #heldBack = false;
+  #heldBackSince = 0;
 
   constructor(socket: Socket, channel: Channel, door: Door, works: Works, newRay: () => string) {
     this.#socket = socket;
@@ -93,7 +94,9 @@ export class Connection implements Client, Served {
         else this.#socket.destroy();
         return;
       case "exchange":
-        this.#exchange?.sweep(now);
+        // While nothing of it is read, a client that left looks like one that waits.
+        if (this.#heldBack && now - this.#heldBackSince > limits.heldBackMs) this.#socket.destroy();
+        else this.#exchange?.sweep(now);
         return;
       case "closing":
         // The wait begins when our last byte is out; until then the client's reading is what is watched.
@@ -204,7 +207,7 @@ export class Connection implements Client, Served {
       if (exchange ? !exchange.wantsMore : this.#socket.writableNeedDrain) break;
       const bytes = this.#queue.shift();
       if (!bytes) break;
-      this.#queued -= bytes.length;
+      this.#queued -= this.#weightOf(bytes);
       if (exchange) this.#feed(exchange, bytes);
       else this.#read(bytes);
     }
@@ -270,18 +273,24 @@ export class Connection implements Client, Served {
   #putBack(bytes: Buffer): void {
     if (this.#isClosing) return;
     this.#queue.unshift(bytes);
-    this.#queued += bytes.length;
+    this.#queued += this.#weightOf(bytes);
     this.#holdBack();
   }
 
   #enqueue(bytes: Buffer): void {
     this.#queue.push(bytes);
-    this.#queued += bytes.length;
+    this.#queued += this.#weightOf(bytes);
     this.#holdBack();
+  }
+
+  /** A client that sends its bytes one by one must not make us keep far more than it sends. */
+  #weightOf(bytes: Buffer): number {
+    return bytes.length + this.#works.limits.pieceBytes;
   }
 
   #holdBack(): void {
     if (this.#queued <= this.#works.limits.pipelinedBytes) return;
+    if (!this.#heldBack) this.#heldBackSince = this.#works.clock.now;
     this.#heldBack = true;
     this.#socket.pause();
   }

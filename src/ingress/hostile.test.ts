@@ -1,6 +1,7 @@
+import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { pollUntil } from "#core/deadline.ts";
-import { response, type FakeUpstream } from "../../test/support/fake-upstream.ts";
+import { FakeUpstream, response } from "../../test/support/fake-upstream.ts";
 import { IngressRig } from "../../test/support/ingress-rig.ts";
 import { RawClient, readResponse, readResponses } from "../../test/support/raw-client.ts";
 
@@ -226,6 +227,7 @@ test("what a client says about itself is replaced", async () => {
     "X-Real-IP: 1.2.3.4",
     "True-Client-IP: 1.2.3.4",
     "CF-Connecting-IP: 1.2.3.4",
+    "Forwarded: for=1.2.3.4;host=evil",
     "CF-Ray: forged",
     "CF-Visitor: {}",
     "CF-IPCountry: CH",
@@ -292,6 +294,43 @@ test("a refused request leaves the connection usable when nothing of it is left"
   client.write("GET / HTTP/1.1\r\nHost: nobody.localhost\r\n\r\n".repeat(3) + `GET / HTTP/1.1\r\n${host}\r\n\r\n`);
   await client.until((text) => text.endsWith("reached"));
   expect(readResponses(client.received).map(({ status }) => status)).toEqual([404, 404, 404, 200]);
+});
+
+// 71
+test("a packed body passes packed, whatever it would unpack to", async () => {
+  const packed = gzipSync(Buffer.alloc(10_000_000));
+  const before = app.received.length;
+  const answer = await rig.raw(
+    `POST / HTTP/1.1\r\n${host}\r\nContent-Encoding: gzip\r\nContent-Length: ${packed.length}\r\nConnection: close\r\n\r\n${packed.toString("latin1")}`,
+  );
+  expect(readResponse(answer)).toMatchObject({ status: 200 });
+  expect(app.received.length - before).toBeLessThan(packed.length + 4096);
+});
+
+test("a client that closes its side in the middle of a head or of a body is let go", async () => {
+  const before = headsSoFar();
+  for (const start of [
+    "GET / HTTP/1.1\r\nHost: app",
+    `POST / HTTP/1.1\r\n${host}\r\nX: chunked\r\nContent-Length: 10\r\n\r\nabc`,
+  ]) {
+    using client = await rig.client();
+    client.write(start);
+    client.socket.end();
+    await client.closed();
+    expect(client.received).toBe("");
+  }
+  await rig.quiet();
+  expect(headsSoFar() - before).toBeLessThanOrEqual(1);
+});
+
+test("what is private between us and the platform's processes is in no answer", async () => {
+  await using leaky = await FakeUpstream.listen(rig.socket("leaky"), (connection) =>
+    connection.send(response("ok", ["X-Solum-Cf: {}", "x-solum-proto: http", "X-Own: kept", "CF-Ray: forged"])),
+  );
+  await rig.route({ app: [app.path], leaky: [leaky.path] });
+  const { head } = await rig.get("/", [], "leaky.localhost");
+  expect(head).not.toMatch(/x-solum|forged/i);
+  expect(head).toContain("X-Own: kept");
 });
 
 test("nothing is left behind", async () => {

@@ -10,6 +10,8 @@ export const limits = {
   consoleBodyBytes: 5 * 1024 ** 3,
   /** Bytes of a body that are remembered until the first byte of the answer, so that the request can be sent once more. */
   replayBytes: 64 * 1024,
+  /** What a piece counts besides its bytes wherever pieces are kept: one of a single byte costs as much memory as this. */
+  pieceBytes: 256,
   /** Bytes of further requests that a client may send before the current one is answered. */
   pipelinedBytes: 64 * 1024,
 
@@ -17,6 +19,8 @@ export const limits = {
   headMs: 15_000,
   /** Between two pieces of a request body. */
   bodyIdleMs: 30_000,
+  /** A client that sends more requests ahead than we keep, before the current one is answered. */
+  heldBackMs: 30_000,
   /** A connection without a request. Longer than the 2 min for which Caddy keeps connections, so that it never meets our end. */
   keepAliveMs: 130_000,
   /** A client that takes none of its answer. */

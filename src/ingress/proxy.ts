@@ -130,7 +130,10 @@ export class Exchange implements UpstreamOwner, AnswerSink {
     const { limits, firstByteMs } = this.#works;
     const silentMs = now - this.#heardAt;
     if (!this.#body.done) {
-      if (!this.#clientPaused && silentMs > limits.bodyIdleMs)
+      if (this.#clientPaused) {
+        // Its process takes nothing of the body, and says nothing either.
+        if (silentMs > firstByteMs) this.#fail(pages.tooSlow());
+      } else if (silentMs > limits.bodyIdleMs)
         this.#fail(pages.broken(408, `nothing of the body came for ${Math.round(limits.bodyIdleMs / 1000)} s`));
     } else if (this.#stage === "asked" && !this.#answer.touched && silentMs > firstByteMs) this.#fail(pages.tooSlow());
   }
@@ -208,7 +211,7 @@ export class Exchange implements UpstreamOwner, AnswerSink {
     const upstream = this.#upstream;
     if (this.#kept) {
       this.#kept.push(piece);
-      this.#keptBytes += piece.length;
+      this.#keptBytes += piece.length + this.#works.limits.pieceBytes;
       // Before there is a connection everything must be kept; the client is held back instead of growing the heap.
       if (this.#keptBytes > this.#works.limits.replayBytes) {
         if (upstream?.connected) this.#kept = undefined;

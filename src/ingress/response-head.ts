@@ -41,8 +41,7 @@ export function clientHead(
   for (let i = 0; i < fields.length; i += 2) {
     const name = fields[i] ?? "";
     if (name === "date") dated = true;
-    if (!hopByHop.has(name) && !named?.has(name) && !(stamp && name === "cf-ray") && !isBadLength(name, response))
-      continue;
+    if (!isDropped(name, response, stamp) && !named?.has(name)) continue;
     out += text.slice(from, starts[i >> 1]);
     from = starts[(i >> 1) + 1] ?? text.length - 2;
   }
@@ -60,6 +59,14 @@ export function switchingHead(text: string, response: ResponseHead, stamp: Stamp
   const ours = stamp ? `${dated ? "" : `Date: ${stamp.date}\r\n`}CF-Ray: ${stamp.ray}\r\n` : "";
   return `HTTP/1.1${text.slice(8, -2)}${ours}\r\n`;
 }
+
+function isDropped(name: string, response: ResponseHead, stamp: Stamp | undefined): boolean {
+  if (hopByHop.has(name) || isBadLength(name, response)) return true;
+  return stamp !== undefined && (name === "cf-ray" || name.startsWith(privatePrefix));
+}
+
+/** Headers between us and the platform's processes; whoever repeats them in an answer, they are nobody's business. */
+const privatePrefix = "x-solum-";
 
 /** RFC 9110 §8.6: a 204 has no length. */
 function isBadLength(name: string, response: ResponseHead): boolean {

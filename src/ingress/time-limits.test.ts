@@ -121,6 +121,50 @@ test("a client that reads late gets its answer to the end, also the last on its 
   expect(clients.map(({ received }) => received.slice(received.indexOf("\r\n\r\n") + 4).length)).toEqual(sizes);
 });
 
+describe("a client that sends further requests before it has its answer", () => {
+  test.each([
+    ["many bytes", (client: RawClient) => client.write("x".repeat(100_000))],
+    [
+      "many pieces of one byte: each takes memory of its own",
+      (client: RawClient) => trickle(client, "x".repeat(400), 1),
+    ],
+  ])("%s", async (_what, send) => {
+    rig = await IngressRig.start({}, { heldBackMs: 100 });
+    const app = await rig.fake(() => {});
+    const client = await rig.client();
+    client.write(`GET / HTTP/1.1\r\n${host}\r\n\r\n`);
+    await until(() => app.heads.length === 1);
+    send(client);
+    await client.closed();
+    await rig.quiet();
+    expect(app.heads).toHaveLength(1);
+  });
+
+  test("is not hurried while they fit", async () => {
+    rig = await IngressRig.start({}, { heldBackMs: 20 });
+    const app = await rig.fake(() => {});
+    using client = await rig.client();
+    client.write(`GET / HTTP/1.1\r\n${host}\r\n\r\n`.repeat(3));
+    for (const n of [1, 2, 3]) {
+      await until(() => app.heads.length === n);
+      const began = performance.now();
+      await until(() => performance.now() - began > 60);
+      app.connections[0]?.send(response(`answer ${n}`));
+      await client.until((text) => text.endsWith(`answer ${n}`));
+    }
+  });
+});
+
+test("a body that its process does not take ends when the process says nothing for too long", async () => {
+  rig = await IngressRig.start({ firstByteMs: 200 });
+  await rig.fake((connection) => connection.socket.pause());
+  using client = await rig.client();
+  client.write(`POST / HTTP/1.1\r\n${host}\r\nContent-Length: 20000000\r\n\r\n`);
+  client.socket.write(Buffer.alloc(20_000_000));
+  await client.until((text) => text.startsWith("HTTP/1.1 504 "));
+  await rig.quiet();
+});
+
 test("a process that thinks for longer than is allowed is 504; one that has begun may take its time", async () => {
   rig = await IngressRig.start({ firstByteMs: 150 });
   const app = await rig.fake((connection, head) => {
