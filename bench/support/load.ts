@@ -1,11 +1,15 @@
 import { spawn } from "node:child_process";
+import { connect as connectH2 } from "node:http2";
 import { connect, type Socket } from "node:net";
+import { connect as connectTls } from "node:tls";
 import { text } from "node:stream/consumers";
 
-/** Load on one HTTP/1.1 server: `connections` that each send the next request when the last is answered. */
+/** Load on one server: `connections` that each send the next request when the last is answered. */
 export type LoadOptions = {
   /** `{ port, host? }` for TCP or `{ path }` for a unix socket. */
   to: { port: number; host?: string } | { path: string };
+  /** Over TLS to this host, with HTTP/1.1, or with HTTP/2 and `streamsPerSession` of the connections as streams of one. */
+  tls?: { servername: string; h2: boolean };
   connections: number;
   seconds: number;
   /** Not counted: connections open and code gets warm. */
@@ -36,6 +40,7 @@ function quantile(values: Float64Array, share: number): number {
 }
 
 const latenciesMax = 2_000_000;
+const streamsPerSession = 8;
 
 class LoadClient {
   readonly #options: LoadOptions;
@@ -51,7 +56,11 @@ class LoadClient {
 
   async run(): Promise<LoadResult> {
     const { connections, seconds, warmupSeconds } = this.#options;
-    const sockets = Array.from({ length: connections }, () => this.#open());
+    const opened = this.#options.tls?.h2
+      ? Array.from({ length: Math.ceil(connections / streamsPerSession) }, (_, n) =>
+          this.#openH2(Math.min(streamsPerSession, connections - n * streamsPerSession)),
+        )
+      : Array.from({ length: connections }, () => this.#open());
     await new Promise((resolve) => setTimeout(resolve, warmupSeconds * 1000));
     this.#measuring = true;
     const began = performance.now();
@@ -59,7 +68,7 @@ class LoadClient {
     this.#measuring = false;
     this.#stopped = true;
     const tookSeconds = (performance.now() - began) / 1000;
-    for (const socket of sockets) socket.destroy();
+    for (const one of opened) one.destroy();
     const sorted = this.#latencies.subarray(0, Math.min(this.requests, latenciesMax)).sort();
     return {
       requests: this.requests,
@@ -70,9 +79,42 @@ class LoadClient {
     };
   }
 
+  /** One connection of HTTP/2 on which `streams` requests are always under way. */
+  #openH2(streams: number): { destroy(): void } {
+    const { to, tls, request } = this.#options;
+    const port = "path" in to ? 0 : to.port;
+    const session = connectH2(`https://127.0.0.1:${port}`, { ...tls, rejectUnauthorized: false });
+    session.on("error", () => {});
+    const [first = "", ...lines] = request.trim().split("\r\n");
+    const fields = lines.map((line) => [
+      line.slice(0, line.indexOf(":")).toLowerCase(),
+      line.slice(line.indexOf(":") + 2),
+    ]);
+    const { host, connection: _connection, ...rest } = Object.fromEntries(fields) as Record<string, string>;
+    const headers = { ":path": first.split(" ")[1] ?? "/", ":authority": host ?? "", ...rest };
+    const send = () => {
+      if (this.#stopped) return;
+      const sentAt = performance.now();
+      const stream = session.request(headers);
+      let status = 0;
+      stream.on("response", (answer) => (status = Number(answer[":status"])));
+      stream.on("error", () => {});
+      stream.resume();
+      stream.on("close", () => {
+        if (this.#measuring) this.#countOne(status >= 200 && status < 300, performance.now() - sentAt);
+        send();
+      });
+    };
+    for (let n = 0; n < streams; n++) send();
+    return session;
+  }
+
   #open(): Socket {
-    const { to, request } = this.#options;
-    const socket = "path" in to ? connect(to.path) : connect({ host: "127.0.0.1", noDelay: true, ...to });
+    const { to, tls, request } = this.#options;
+    const address = "path" in to ? to : { host: "127.0.0.1", noDelay: true, ...to };
+    const socket = tls
+      ? connectTls({ ...address, servername: tls.servername, rejectUnauthorized: false, ALPNProtocols: ["http/1.1"] })
+      : connect(address);
     let sentAt = 0;
     // All answers of one run look alike; the first tells how long one is, and the others are only measured against it.
     let usual = -1;
@@ -81,7 +123,7 @@ class LoadClient {
       sentAt = performance.now();
       socket.write(request, "latin1");
     };
-    socket.on("connect", send);
+    socket.on(tls ? "secureConnect" : "connect", send);
     socket.on("data", (bytes) => {
       const all = pending ? Buffer.concat([pending, bytes]) : bytes;
       if (all.length !== usual && !isWhole(all)) {
@@ -106,7 +148,11 @@ class LoadClient {
 
   #count(answer: Buffer, tookMs: number): void {
     // `HTTP/1.1 2…`
-    if (answer[9] !== 0x32) this.failures++;
+    this.#countOne(answer[9] === 0x32, tookMs);
+  }
+
+  #countOne(succeeded: boolean, tookMs: number): void {
+    if (!succeeded) this.failures++;
     this.#latencies[this.requests % latenciesMax] = tookMs;
     this.requests++;
   }

@@ -105,6 +105,7 @@ class IngressServer implements Ingress {
   #listener: (Listener & { port: number }) | undefined;
   #tlsListener: (Listener & { port: number }) | undefined;
   #certificates: Certificates | undefined;
+  #tlsDoor: TlsDoor | undefined;
   #sweeper: NodeJS.Timeout | undefined;
   #draining: Promise<DrainReport> | undefined;
 
@@ -216,6 +217,7 @@ class IngressServer implements Ingress {
     this.#certificates = certificates;
     const newRay = () => this.#desk.nextRay();
     const tlsDoor = new TlsDoor({ certificates, connections: this.#clients, door, works, newRay });
+    this.#tlsDoor = tlsDoor;
     certificates.watch(works.limits.certificateMs);
     return { port: tls.port, door: tlsDoor };
   }
@@ -232,6 +234,7 @@ class IngressServer implements Ingress {
     this.#works.stopping = true;
     this.#listener?.stop();
     this.#tlsListener?.stop();
+    this.#tlsDoor?.stop();
     // Workers' own connections stay: a request that is finishing may still need to call another Worker.
     this.#clients.stop();
     const everyMs = 20;

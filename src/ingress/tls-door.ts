@@ -50,6 +50,11 @@ export class TlsDoor {
     this.#server.emit("connection", socket);
   }
 
+  /** Ends handshakes that are under way: nobody has asked for anything yet. */
+  stop(): void {
+    for (const socket of this.#shaking.values()) socket.destroy();
+  }
+
   /** Shows the certificates that are there now to clients that name no host. */
   refresh(): void {
     const { cert, key } = this.#options.certificates.first;

@@ -279,6 +279,16 @@ describe("handshakes", () => {
 });
 
 describe("a drain", () => {
+  test("does not wait for handshakes that nobody ends, and takes no more", async () => {
+    await start();
+    using silent = await RawClient.to(rig.ingress.tlsPort);
+    await until(() => rig.ingress.open().connections === 1, "the connection to be counted");
+    const port = rig.ingress.tlsPort;
+    expect(await rig.ingress.drain()).toEqual({ cutRequests: 0, cutWebSockets: 0 });
+    await silent.closed();
+    await expect(RawClient.to(port)).rejects.toThrow(/ECONNREFUSED/);
+  });
+
   test("lets what is open over TLS end", async () => {
     await start();
     const app = await rig.fake(() => {});

@@ -2,7 +2,7 @@ import { startIngress, type IngressOptions } from "#ingress/server.ts";
 import type { RoutingTable } from "#runtime/routes.ts";
 
 /**
- * The ingress alone in a process: `node test/support/serve-ingress.ts <json>`. Prints its port; ends on SIGTERM. `name` tells
+ * The ingress alone in a process: `node test/support/serve-ingress.ts <json>`. Prints its ports; ends on SIGTERM. `name` tells
  * several in one folder apart.
  */
 const {
@@ -41,4 +41,4 @@ if (table) await ingress.putTable("bench", table);
 process.on("SIGTERM", () => {
   void ingress.close().then(() => process.exit(0));
 });
-process.stdout.write(`${ingress.port}\n`);
+process.stdout.write(`${ingress.port} ${ingress.tlsPort}\n`);
