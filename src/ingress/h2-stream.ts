@@ -88,12 +88,12 @@ export class H2Stream implements Client {
     if (this.#gone) return;
     // What is left must go out in the time that a reader has.
     this.#blockedSince ??= this.#works.clock.now;
-    const isRead = this.#stream.readableEnded;
+    const stream = this.#stream;
+    // A callback costs an error object where the stream is gone before it is called, which it is when both sides have ended.
+    if (stream.endAfterHeaders || stream.readableEnded) stream.end();
     // RFC 9113 §8.1: the rest of a body that nobody reads any more is called off, without an error.
-    this.#stream.end(() => {
-      if (!isRead && !this.#gone) this.#stream.close(NGHTTP2_NO_ERROR);
-    });
-    this.#stream.resume();
+    else stream.end(() => this.#gone || stream.close(NGHTTP2_NO_ERROR));
+    stream.resume();
   }
 
   refused(page: Page): void {
