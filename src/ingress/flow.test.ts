@@ -71,7 +71,7 @@ beforeAll(async () => {
     table: { generation: 1, ...tableOf({ app: [join(folder, "app.sock")] }) },
   });
   child = started.child;
-  port = Number(started.line);
+  port = Number(started.line.split(" ")[0]);
 }, 60_000);
 
 afterAll(async () => {
