@@ -40,6 +40,8 @@ const programs: Record<string, string> = {
     "const { readable, writable } = new IdentityTransformStream(); const r = fetch(at, { method: 'POST', body: readable }); const w = writable.getWriter(); const reader = (await r).body.getReader(); const got = []; for (const text of ['one', 'two']) { await w.write(new TextEncoder().encode(text)); got.push(new TextDecoder().decode((await reader.read()).value)) } await w.close(); return got",
   websocket:
     "const r = await fetch(at, { headers: { upgrade: 'websocket' } }); const ws = r.webSocket; ws.accept(); const got = new Promise((y) => ws.addEventListener('message', (e) => y(e.data))); ws.send('hello'); return [r.status, await got]",
+  socket:
+    "const ws = new WebSocket(at); return await new Promise((y, n) => { ws.addEventListener('open', () => ws.send('hello')); ws.addEventListener('message', (e) => y(e.data)); ws.addEventListener('error', (e) => n(e.error ?? new Error(e.message))) })",
   tcp: "const s = connect(at); await s.opened; const r = s.readable.getReader(); const hello = new TextDecoder().decode((await r.read()).value); const w = s.writable.getWriter(); await w.write(new TextEncoder().encode('abc')); const echo = new TextDecoder().decode((await r.read()).value); await w.close(); await s.close(); return hello + echo",
   tls: "const s = connect(at, { secureTransport: 'on' }); await s.opened; return 'open'",
   starttls:
@@ -172,6 +174,7 @@ describe("what leaves", () => {
     expect(await outside.ask("echo", at)).toEqual([3_000_000, 200]);
     expect(await outside.ask("stream", at)).toEqual(["one", "two"]);
     expect(await outside.ask("websocket", at)).toEqual([101, "hi"]);
+    expect(await outside.ask("socket", at.replace("http", "ws"))).toBe("hi");
   });
 
   test.each([

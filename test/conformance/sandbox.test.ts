@@ -68,6 +68,17 @@ if (!inside)
     }
   });
 
+if (!inside)
+  test("without a sandbox Workers run all the same, and the status says plainly that they are not isolated", async () => {
+    await using solum = await Solum.start("--sandbox", "off");
+    const { code, output } = await solum.wrangler(solum.project("hello"), ["deploy"]);
+    expect(code, output).toBe(0);
+    expect((await solum.request("hello.localhost")).status).toBe(200);
+    const status = await solum.run("status", "--data", solum.data);
+    expect(status.output).toMatch(/^Isolation of Workers: none, not isolated from this machine: only workerd/m);
+    expect(status.output).toMatch(/^Why not better: the setting sandbox is off$/m);
+  });
+
 if (inside) describe("a Worker", whatAWorkerReaches);
 
 function whatAWorkerReaches(): void {
@@ -253,13 +264,15 @@ function whatAWorkerReaches(): void {
   }
 
   describe("with its process in an attacker's hands", () => {
-    test("sees its own files, its own sockets and the shared ones, and nothing else", (context) => {
+    test("sees its own files, its own sockets and the shared ones, and nothing else", async (context) => {
       const { pid, worker, processId } = proberFront();
       const status = readFileSync(`/proc/${pid}/status`, "utf8");
       expect(status).toMatch(/^NoNewPrivs:\s+1$/m);
       expect(status).toMatch(/^CapEff:\s+0+$/m);
       expect(readFileSync(`/proc/${pid}/net/dev`, "utf8").match(/^\s*\w+:/gm)?.length).toBe(1);
-      const report = JSON.parse(statusJson()) as { sandbox: { kind: string; lacking?: string } };
+      const report = JSON.parse((await solum.run("status", "--json", "--data", solum.data)).output) as {
+        sandbox: { kind: string; lacking?: string };
+      };
       if (report.sandbox.kind !== "bwrap") return context.skip(report.sandbox.lacking);
       const runtime = runtimeLayout(solum.runtime);
       const visible = `/proc/${pid}/root`;
@@ -361,12 +374,6 @@ function whatAWorkerReaches(): void {
       expect(caught).toBe(0);
     });
   });
-
-  function statusJson(): string {
-    const program = join(root, "dist", "main.js");
-    return spawnSync(process.execPath, [program, "status", "--json", "--data", solum.data], { encoding: "utf8" })
-      .stdout;
-  }
 
   async function rawStatus(socket: string, head: string, token: string): Promise<number> {
     const body = head.startsWith("GET") ? "" : "{}";

@@ -85,6 +85,7 @@ export type RunningVersion = AsyncDisposable & {
   workerd: TestWorkerd;
   folder: string;
   layout: WorkerLayout;
+  sockets: WorkerConfigOptions["sockets"];
   workerId: string;
   logs: LogStore;
   /** Closes the log socket, as when the control process ends. */
@@ -130,6 +131,7 @@ export async function runVersion(
     workerd,
     folder: folder.path,
     layout,
+    sockets: configuration.sockets,
     workerId: testWorkerId,
     logs,
     stopLogs: async () => log.close(),
