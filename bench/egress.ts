@@ -4,6 +4,7 @@ import { createServer, request, type IncomingMessage, type ServerResponse } from
 import type { AddressInfo } from "node:net";
 import { pollUntil } from "#core/deadline.ts";
 import { egressConfig, type EgressRules } from "#runtime/egress-config.ts";
+import { heapFlags } from "#runtime/worker-config.ts";
 import { cpuMicroseconds, residentMegabytes } from "../test/support/child-process.ts";
 import { runVersion, testRouter, type RunningVersion } from "../test/support/worker-version.ts";
 import { startWorkerd, temporaryFolder } from "../test/support/workerd.ts";
@@ -67,11 +68,12 @@ async function main(): Promise<void> {
   });
   const [port] = (await once(origin, "message")) as [number];
   const source = script.replace("ORIGIN", JSON.stringify(`http://127.0.0.1:${port}`));
+  const v8Flags = heapFlags(256 * 1024 ** 2);
   const version = { modules: [{ name: "index.js", source }] };
   // The rules let the bench reach its own machine; the router is set as it is where they do not, which is the usual case.
   const rules: EgressRules = { allow: ["public", "local"], deny: [], ownAddresses: [] };
-  await using through = await runVersion(version, { router: testRouter });
-  await using direct = await runVersion(version, { edit: withOwnNetwork });
+  await using through = await runVersion(version, { router: testRouter, v8Flags });
+  await using direct = await runVersion(version, { edit: withOwnNetwork, v8Flags });
   using folder = temporaryFolder();
   await using egress = await startWorkerd({
     folder: folder.path,

@@ -29,7 +29,7 @@ import { Services } from "#runtime/services.ts";
 import { Supervisor } from "#runtime/supervisor.ts";
 import { supervisorHandler } from "#runtime/supervisor-server.ts";
 import { WorkerSockets } from "#runtime/worker-sockets.ts";
-import { workerConfig, type WorkerConfig } from "#runtime/worker-config.ts";
+import { heapFlags, workerConfig, type WorkerConfig } from "#runtime/worker-config.ts";
 import { newestCompatibilityDate, workerdPath } from "#runtime/workerd.ts";
 
 /** Workers' processes that may be starting at once. Two a core: while one reads its files another compiles. */
@@ -172,7 +172,7 @@ function configureWith(config: Config, capabilityKey: Buffer, newestDate: string
       router: routerSettings(config),
       newestDate,
       // V8 collects the harder the nearer the heap comes to it; the process ends before, since it is more than the heap.
-      v8Flags: [`--max-old-space-size=${Math.floor(config.memoryBytes / 1024 ** 2)}`],
+      v8Flags: heapFlags(config.memoryBytes),
       pieces: {
         kv: kvPiece,
         r2: r2Piece,

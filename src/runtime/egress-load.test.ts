@@ -5,6 +5,7 @@ import { Readable } from "node:stream";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { pollUntil } from "#core/deadline.ts";
 import { egressConfig } from "#runtime/egress-config.ts";
+import { heapFlags } from "#runtime/worker-config.ts";
 import { residentMegabytes } from "../../test/support/child-process.ts";
 import { runVersion, testRouter, type RunningVersion } from "../../test/support/worker-version.ts";
 import { startWorkerd, temporaryFolder, type TestWorkerd } from "../../test/support/workerd.ts";
@@ -12,6 +13,11 @@ import { startWorkerd, temporaryFolder, type TestWorkerd } from "../../test/supp
 /** Much at once through a Worker and the egress process. `bench/egress.ts` says what it costs. */
 const source = `export default { async fetch(request) {
   const at = new URL(request.url).searchParams.get("at");
+  if (request.url.includes("/many")) {
+    const each = async () => { for (let n = 0; n < 100; n++) await (await fetch(at)).text() };
+    await Promise.all(Array.from({ length: 16 }, each));
+    return new Response("done");
+  }
   return fetch(at, { method: request.method, body: request.body });
 } }`;
 
@@ -32,25 +38,29 @@ afterAll(() => {
   origin.close();
 });
 
-test("1,000 event streams flow side by side, and end in the server when the client leaves", async () => {
-  await using outside = await run();
-  const at = `http://127.0.0.1:${port}/events`;
-  const opened = await Promise.all(
-    Array.from({ length: 1000 }, async () => {
-      const stream = await openStream(outside.worker, at);
-      await once(stream, "data");
-      return stream;
-    }),
-  );
-  expect(eventStreams.size).toBe(1000);
-  const second = opened.map((stream) => once(stream, "data"));
-  for (const response of eventStreams) response.write("data: second\n\n");
-  expect(String((await Promise.all(second)).at(-1)?.[0])).toBe("data: second\n\n");
-  for (const stream of opened) stream.destroy();
-  await pollUntil({ ms: 10_000, everyMs: 10, what: "their end" }, () => (eventStreams.size === 0 ? true : undefined));
-});
+test(
+  "1,000 event streams flow side by side, and end in the server when the client leaves",
+  { timeout: 60_000 },
+  async () => {
+    await using outside = await run();
+    const at = `http://127.0.0.1:${port}/events`;
+    const opened = await Promise.all(
+      Array.from({ length: 1000 }, async () => {
+        const stream = await openStream(outside.worker, at);
+        await once(stream, "data");
+        return stream;
+      }),
+    );
+    expect(eventStreams.size).toBe(1000);
+    const second = opened.map((stream) => once(stream, "data"));
+    for (const response of eventStreams) response.write("data: second\n\n");
+    expect(String((await Promise.all(second)).at(-1)?.[0])).toBe("data: second\n\n");
+    for (const stream of opened) stream.destroy();
+    await pollUntil({ ms: 10_000, everyMs: 10, what: "their end" }, () => (eventStreams.size === 0 ? true : undefined));
+  },
+);
 
-test("100 MB go up and down in memory that does not grow with them", async () => {
+test("100 MB go up and down in memory that does not grow with them", { timeout: 60_000 }, async () => {
   await using outside = await run();
   const pids = [outside.worker.workerd.pid, outside.egress.pid];
   const megabytes = 100;
@@ -69,8 +79,23 @@ test("100 MB go up and down in memory that does not grow with them", async () =>
   for (const resident of most) expect(resident).toBeLessThan(130);
 });
 
+test(
+  "a Worker that makes 24,000 small calls stays below the memory that one may have",
+  { timeout: 90_000 },
+  async () => {
+    await using outside = await run();
+    const at = `http://127.0.0.1:${port}/hello`;
+    for (let round = 0; round < 15; round++)
+      expect((await outside.worker.get(`/many?at=${encodeURIComponent(at)}`)).body).toBe("done");
+    expect(residentMegabytes(outside.worker.workerd.pid)).toBeLessThan(256);
+  },
+);
+
 async function run(): Promise<{ worker: RunningVersion; egress: TestWorkerd } & AsyncDisposable> {
-  const worker = await runVersion({ modules: [{ name: "index.js", source }] }, { router: testRouter });
+  const worker = await runVersion(
+    { modules: [{ name: "index.js", source }] },
+    { router: testRouter, v8Flags: heapFlags(256 * 1024 ** 2) },
+  );
   const folder = temporaryFolder();
   const rules = { allow: ["public", "local"], deny: [], ownAddresses: [] };
   const text = egressConfig({ socket: worker.layout.egress, rules });
