@@ -66,9 +66,10 @@ export async function openDatabase(file: string, products: string[]): Promise<Da
     if (queue.length > 0) flush();
     thread.ref();
     const ended = once(thread, "exit");
+    // The last connection that closes takes the log into the file, which a reading one cannot.
+    reader.close();
     thread.postMessage("close");
     await ended;
-    reader.close();
   };
   return {
     prepare,

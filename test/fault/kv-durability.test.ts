@@ -12,6 +12,7 @@ import { signCapability } from "#core/capability.ts";
 import { sleep } from "#core/deadline.ts";
 import { openKvStore } from "#products/kv/sqlite-store.ts";
 import type { KvSpace, KvStore } from "#products/kv/store.ts";
+import { killRounds } from "../support/kill-rounds.ts";
 import { keysOf, valueAfter } from "../support/kv-durability.ts";
 
 const node = [process.execPath, "--disable-warning=ExperimentalWarning"] as const;
@@ -26,7 +27,7 @@ afterEach(() => rmSync(folder, { recursive: true }));
 const open = async () => openKvStore({ file: join(folder, "kv.db"), values: join(folder, "kv") });
 
 test("a write that was answered survives SIGKILL, and one that was not is there whole or not at all", async () => {
-  const rounds = 15;
+  const rounds = killRounds(15);
   let namespaceId: string;
   {
     await using store = await open();

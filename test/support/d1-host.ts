@@ -12,6 +12,7 @@ import { newUuid } from "#core/ids.ts";
 import { dataLayout, runtimeLayout } from "#core/layout.ts";
 import { d1Piece } from "#products/d1/binding.ts";
 import { hostProcess } from "#products/d1/host-config.ts";
+import { namespaceKey } from "#products/d1/host-protocol.ts";
 
 const require = createRequire(import.meta.url);
 
@@ -42,6 +43,8 @@ export async function startD1Host(
   folders: Pick<ReturnType<typeof testFolders>, "data" | "runtime">,
   host = 0,
   databaseBytes = 0,
+  /** A command that gets the folder of the databases and then runs the rest. */
+  under: readonly string[] = [],
 ): Promise<TestProcess> {
   const { data, runtime } = folders;
   const wanted = hostProcess({
@@ -59,9 +62,9 @@ export async function startD1Host(
     else copyFileSync(content.copyOf, path);
   }
   for (const path of wanted.remove) rmSync(path, { force: true });
-  return startProcess("flock", ["-n", "-F", wanted.lock, wanted.command, ...wanted.args], wanted.environment, () =>
-    answers(wanted.probe.socket, wanted.probe.path),
-  );
+  const around = under.length > 0 ? [...under, join(data.d1Host(host), namespaceKey)] : [];
+  const args = ["-n", "-F", wanted.lock, ...around, wanted.command, ...wanted.args];
+  return startProcess("flock", args, wanted.environment, () => answers(wanted.probe.socket, wanted.probe.path));
 }
 
 /** A Worker with the D1 binding `DB`, as a process of a version has it; the socket that it answers on. */

@@ -97,7 +97,7 @@ export const kvErrors = {
   bodyInvalid: () => new ApiError(400, 10012, "Could not parse the request body as JSON"),
 
   /** Ours, as the database says it. 507 Insufficient Storage, RFC 4918 §11.5. */
-  storageFull: (cause: unknown) =>
+  storageFull: (cause?: unknown) =>
     new ApiError(507, 10500, "storage_full: the disk that holds the data is full. Nothing was written.", { cause }),
   /** Ours: the bytes on disk are not those that were written. */
   valueDamaged: () => new ApiError(500, 10503, "The stored value of this key is damaged"),

@@ -68,6 +68,8 @@ export const limits = {
   /** Keys and bytes of values that all locations of edge namespaces have cached. */
   edgeKeys: 100_000,
   edgeBytes: 64 * mebibyte,
+  /** Room on the disk that is left for deletions: with less, nothing new is taken. */
+  reserveBytes: 64 * mebibyte,
   /** Namespaces whose place is remembered. */
   namespacesKnown: 10_000,
 } as const;

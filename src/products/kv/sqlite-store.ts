@@ -1,5 +1,7 @@
+import { dirname } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { buffer } from "node:stream/consumers";
+import { lowSpace } from "#core/free-space.ts";
 import { createLogger } from "#core/log.ts";
 import { openDatabase, type Database } from "#db/database.ts";
 import { checkKey, checkMetadata, expiresAt, type GivenExpiry } from "#products/kv/checks.ts";
@@ -37,10 +39,11 @@ export async function openKvStore(options: {
       .catch((error: unknown) => log.warn("files of an earlier run were not removed", { error })),
   ]);
   const { methods, locate } = namespacesOf(db);
+  const isLow = lowSpace(dirname(file), limits.reserveBytes);
   return {
     ...methods,
     ...readMethods({ db, files, locate, nowSeconds }),
-    ...writeMethods({ db, files, locate, nowSeconds }),
+    ...writeMethods({ db, files, locate, nowSeconds, isLow }),
     async [Symbol.asyncDispose]() {
       stopping.abort();
       await tidying;
@@ -103,13 +106,18 @@ function readMethods({ db, files, locate, nowSeconds }: Parts): Pick<KvStore, "g
   };
 }
 
-function writeMethods(parts: Parts): Pick<KvStore, "put" | "putMany" | "delete" | "deleteMany"> {
-  const { db, files, locate, nowSeconds } = parts;
+function writeMethods(
+  parts: Parts & { isLow: (bytes: number) => boolean },
+): Pick<KvStore, "put" | "putMany" | "delete" | "deleteMany"> {
+  const { db, files, locate, nowSeconds, isLow } = parts;
   const keep = valueKeeper(files);
   const describe = (key: string, given: GivenExpiry & { metadata?: string | undefined }) => {
     checkKey(key);
     const metadata = given.metadata === undefined ? null : checkMetadata(given.metadata);
     return { key, expires: expiresAt(given, nowSeconds()), metadata };
+  };
+  const requireSpace = (bytes: number) => {
+    if (isLow(bytes)) throw kvErrors.storageFull();
   };
   /** Writes `pairs`; their files go when that fails, the files they replace when it does not. */
   const commit = async (namespace: number, pairs: writes.StoredPair[]) => {
@@ -135,6 +143,7 @@ function writeMethods(parts: Parts): Pick<KvStore, "put" | "putMany" | "delete" 
     async put(space, key, { body, sizeBytes, ...given }) {
       const described = describe(key, given);
       const namespace = locate(space);
+      requireSpace(body instanceof Uint8Array ? body.length : (sizeBytes ?? limits.inlineBytes));
       const stored = await keep(body, sizeBytes);
       await commit(namespace, [{ ...described, ...stored }]);
     },
@@ -144,6 +153,7 @@ function writeMethods(parts: Parts): Pick<KvStore, "put" | "putMany" | "delete" 
       let bytes = 0;
       try {
         for await (const { key, value, ...given } of pairs) {
+          requireSpace(value.length);
           const pair = { ...describe(key, given), ...(await keep(value)) };
           const inline = pair.value?.length ?? 0;
           if (bytes + inline <= limits.atomicBytes) {
