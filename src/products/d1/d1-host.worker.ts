@@ -167,9 +167,9 @@ async function runQueries(database: string, request: Request, env: Env, how: Omi
     return failure(hostStatus.overloaded, messageOf(error));
   }
   try {
-    const stub = env.DATABASE.get(place.id);
     // A second time only when the request of an earlier call was lost and the first one ran that call instead.
-    for (let attempt = 0; !call.outcome && attempt < 3; attempt++) await using(place, stub.fetch(objectUrl + database));
+    for (let attempt = 0; !call.outcome && attempt < 3; attempt++)
+      await ask(place, env, (stub) => stub.fetch(objectUrl + database));
   } catch (error) {
     calls.drop(database, call);
     // A statement that failed may be what ended the object (`OR ROLLBACK`, a full disk): its own error says more.
@@ -216,18 +216,20 @@ async function administer(route: string, database: string, request: Request, env
     return Response.json({});
   }
   if (!place) return elsewhere(database);
-  const stub = env.DATABASE.get(place.id);
-  if (route === `GET ${hostPaths.database}`) return Response.json(await using(place, stub.sizes()));
+  if (route === `GET ${hostPaths.database}`) return Response.json(await ask(place, env, (stub) => stub.sizes()));
   if (route !== `POST ${hostPaths.import}`) return undefined;
   try {
-    return await using(place, stub.fetch(objectUrl + database, { method: "POST", body: request.body }));
+    return await ask(place, env, (stub) => stub.fetch(objectUrl + database, { method: "POST", body: request.body }));
   } catch (error) {
     return reset(error);
   }
 }
 
-/** Where a database is. Making an id takes an HMAC, so it is kept. `users`: requests under way. */
-type Place = { id: DurableObjectId; users: number };
+/**
+ * Where a database is. Making an id takes an HMAC, so it is kept. `users`: requests under way. `closing`: to be waited for by
+ * the next.
+ */
+type Place = { id: DurableObjectId; users: number; usedAtMs: number; closing: Promise<void> | undefined };
 const found = new Map<string, Place>();
 /** Deleted since this process began; an id is never given twice. */
 const removed = new Set<string>();
@@ -251,18 +253,38 @@ async function find(database: string, env: Env): Promise<Place | undefined> {
   const other = found.get(database);
   if (other) return other;
   if (found.size >= idsRemembered) found.clear();
-  const place = { id, users: 0 };
+  const place = { id, users: 0, usedAtMs: 0, closing: undefined };
   found.set(database, place);
   return place;
 }
 
-/** Counts a request to `place` for as long as `work` goes on. */
-async function using<T>(place: Place, work: Promise<T>): Promise<T> {
+/** Databases that are open, or were a few seconds ago, in the order of their last use. */
+const opened = new Set<Place>();
+
+/** Asks the object of a database, which is open for as long and some seconds more. */
+async function ask<T>(place: Place, env: Env, work: (stub: DurableObjectStub<Database>) => Promise<T>): Promise<T> {
   place.users++;
+  opened.delete(place);
+  opened.add(place);
   try {
-    return await work;
+    if (opened.size > limits.openDatabases) closeOldest(env);
+    if (place.closing) await place.closing;
+    return await work(env.DATABASE.get(place.id));
   } finally {
     place.users--;
+    place.usedAtMs = Date.now();
+  }
+}
+
+/** Each open database takes about 130 KB. workerd closes one that nobody asks for some seconds; many in turn are too many. */
+function closeOldest(env: Env): void {
+  for (const place of opened) {
+    if (opened.size <= limits.openDatabases) return;
+    if (place.users > 0) continue;
+    opened.delete(place);
+    // To close one that workerd has closed would open it.
+    if (Date.now() - place.usedAtMs > limits.idleMs) continue;
+    place.closing = closeObject(place, env).finally(() => (place.closing = undefined));
   }
 }
 

@@ -18,6 +18,10 @@ export const limits = {
   waitingCalls: 1000,
   /** How long a call may wait for its turn; less than `callMs`, so that none is run after its caller has given up. */
   waitingMs: 25_000,
+  /** Databases of a host that are open at once, as long as nobody waits in more. Ours. */
+  openDatabases: 64,
+  /** workerd closes a database that nobody has asked for this long (`src/workerd/server/server.c++`). */
+  idleMs: 10_000,
   /** Calls that share one commit. Ours: past it the first of them would wait too long. */
   callsPerCommit: 64,
   /** A query, and with it a REST call, takes at most 30 seconds. */
