@@ -87,7 +87,7 @@ export async function startSupervisor(config: Config): Promise<RunningSupervisor
   const own = definitions({ config, data, runtime, keys, buildId, workerd, environment });
   supervisor = new Supervisor({
     instance,
-    workerSockets: new WorkerSockets(runtime, config.d1Hosts),
+    workerSockets: new WorkerSockets(runtime, config.d1Hosts + config.d1OwnHosts),
     services,
     ingresses,
     fronts,
