@@ -110,6 +110,11 @@ describe("wrangler", () => {
       { name: "a/b é%" },
       { name: "large", metadata: { m: "é" }, expiration: expect.any(Number) },
     ]);
+    const expiration = Math.floor(Date.now() / 1000) + 3600;
+    await run("key", "put", ...where, "prefixed", "v", "--expiration", String(expiration));
+    expect(JSON.parse((await run("key", "list", ...where, "--prefix", "pre")).out.toString())).toEqual([
+      { name: "prefixed", expiration },
+    ]);
     expect((await run("key", "delete", ...where, "a/b é%")).code).toBe(0);
     const missing = await run("key", "get", ...where, "a/b é%", "--text");
     expect(missing.text).toMatch(/not found/i);

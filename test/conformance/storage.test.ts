@@ -52,7 +52,9 @@ test("KV: what wrangler puts the Worker gets, and the other way round", async ()
 });
 
 test("D1: migrations are applied once, and both sides see the rows", async () => {
+  expect(await wrangler("d1", "migrations", "list", "DB", "--remote")).toContain("0001_items.sql");
   expect(await wrangler("d1", "migrations", "apply", "DB", "--remote")).toContain("0001_items.sql");
+  expect(await wrangler("d1", "migrations", "list", "DB", "--remote")).toContain("No migrations to apply");
   expect(await wrangler("d1", "migrations", "apply", "DB", "--remote")).toContain("No migrations to apply");
   expect(JSON.parse((await get("/d1", { method: "POST", body: "trigger" })).text)).toMatchObject({
     results: [{ id: 1, name: "trigger" }],
