@@ -47,46 +47,52 @@ afterAll(async () => {
   folders.remove();
 });
 
-test(`killing the host ${kills} times under ${writers} writers loses no acknowledged write and halves no batch`, async () => {
-  const acknowledged = new Set<string>();
-  const state = { lastSuccess: performance.now(), ending: false };
-  const write = async (number: number) => {
-    for (let n = 0; !state.ending; n++) {
-      const { text } = await getText(worker.socket, `/${number}/${n}`);
-      if (text !== "written") continue;
-      acknowledged.add(`${number}/${n}`);
-      state.lastSuccess = performance.now();
+const manyRounds = { timeout: 60_000 + kills * 5000 };
+
+test(
+  `killing the host ${kills} times under ${writers} writers loses no acknowledged write and halves no batch`,
+  manyRounds,
+  async () => {
+    const acknowledged = new Set<string>();
+    const state = { lastSuccess: performance.now(), ending: false };
+    const write = async (number: number) => {
+      for (let n = 0; !state.ending; n++) {
+        const { text } = await getText(worker.socket, `/${number}/${n}`);
+        if (text !== "written") continue;
+        acknowledged.add(`${number}/${n}`);
+        state.lastSuccess = performance.now();
+      }
+    };
+    const writing = Array.from({ length: writers }, (_, number) => write(number));
+    const gaps: number[] = [];
+    for (let kill = 0; kill < kills; kill++) {
+      await delay(50 + Math.random() * 200);
+      const before = acknowledged.size;
+      await host.kill();
+      const killedAt = performance.now();
+      host = await startD1Host(folders);
+      const after = await pollUntil({ ms: 5000, everyMs: 1, what: "the first write after a kill" }, () =>
+        state.lastSuccess > killedAt ? state.lastSuccess - killedAt : undefined,
+      );
+      gaps.push(after);
+      expect(acknowledged.size).toBeGreaterThan(before);
     }
-  };
-  const writing = Array.from({ length: writers }, (_, number) => write(number));
-  const gaps: number[] = [];
-  for (let kill = 0; kill < kills; kill++) {
-    await delay(50 + Math.random() * 200);
-    const before = acknowledged.size;
-    await host.kill();
-    const killedAt = performance.now();
-    host = await startD1Host(folders);
-    const after = await pollUntil({ ms: 5000, everyMs: 1, what: "the first write after a kill" }, () =>
-      state.lastSuccess > killedAt ? state.lastSuccess - killedAt : undefined,
-    );
-    gaps.push(after);
-    expect(acknowledged.size).toBeGreaterThan(before);
-  }
-  state.ending = true;
-  await Promise.all(writing);
+    state.ending = true;
+    await Promise.all(writing);
 
-  const [rows] = await hosts.queryColumns(place, [
-    { sql: "SELECT writer || '/' || number, count(*) FROM writes GROUP BY writer, number" },
-  ]);
-  expect(integrity()).toEqual(["ok"]);
-  const found = new Map(rows?.results.rows.map(([name, halves]) => [String(name), Number(halves)]));
-  expect([...acknowledged].filter((name) => !found.has(name))).toEqual([]);
-  expect([...found].filter(([, halves]) => halves !== 2)).toEqual([]);
-  // Guarantee G7: back within 2 seconds. Measured 76 to 221 ms, of which the longest were a busy machine's.
-  expect(Math.max(...gaps)).toBeLessThan(2000);
-});
+    const [rows] = await hosts.queryColumns(place, [
+      { sql: "SELECT writer || '/' || number, count(*) FROM writes GROUP BY writer, number" },
+    ]);
+    expect(integrity()).toEqual(["ok"]);
+    const found = new Map(rows?.results.rows.map(([name, halves]) => [String(name), Number(halves)]));
+    expect([...acknowledged].filter((name) => !found.has(name))).toEqual([]);
+    expect([...found].filter(([, halves]) => halves !== 2)).toEqual([]);
+    // Guarantee G7: back within 2 seconds. Measured 76 to 221 ms, of which the longest were a busy machine's.
+    expect(Math.max(...gaps)).toBeLessThan(2000);
+  },
+);
 
-test("killing the host in the middle of an import leaves all of it or nothing", async () => {
+test("killing the host in the middle of an import leaves all of it or nothing", manyRounds, async () => {
   const rows = 20_000;
   const rounds = Math.max(6, Math.round(kills / 2));
   const seen = { whole: 0, nothing: 0 };

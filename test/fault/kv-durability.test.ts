@@ -26,31 +26,37 @@ afterEach(() => rmSync(folder, { recursive: true }));
 
 const open = async () => openKvStore({ file: join(folder, "kv.db"), values: join(folder, "kv") });
 
-test("a write that was answered survives SIGKILL, and one that was not is there whole or not at all", async () => {
-  const rounds = killRounds(15);
-  let namespaceId: string;
-  {
-    await using store = await open();
-    ({ id: namespaceId } = await store.createNamespace("acme", "main"));
-  }
-  const answered = new Map<number, number>();
-  let acknowledged = 0;
-  for (let round = 0; round < rounds; round++) {
-    // Every round begins with a number of its own, so that an older write cannot be taken for one of this round.
-    const started = await writeUntilKilled(namespaceId, round * 10_000 + 1, answered, 20 + Math.random() * 300);
-    acknowledged += started.answers;
-    await using store = await open();
-    for (const [id, last] of started.starts)
-      await checkWriter(store, { boundNamespaceId: namespaceId }, id, answered.get(id) ?? 0, last);
-    // What the next round finds is what this one left.
-    for (const [id] of started.starts) answered.delete(id);
-    await store.deleteMany(
-      { boundNamespaceId: namespaceId },
-      [...started.starts.keys()].flatMap((id) => [keysOf({ id }).single, ...keysOf({ id }).bulk]),
-    );
-  }
-  expect(acknowledged).toBeGreaterThan(rounds * 8);
-});
+const rounds = killRounds(15);
+const manyRounds = { timeout: 60_000 + rounds * 5000 };
+
+test(
+  "a write that was answered survives SIGKILL, and one that was not is there whole or not at all",
+  manyRounds,
+  async () => {
+    let namespaceId: string;
+    {
+      await using store = await open();
+      ({ id: namespaceId } = await store.createNamespace("acme", "main"));
+    }
+    const answered = new Map<number, number>();
+    let acknowledged = 0;
+    for (let round = 0; round < rounds; round++) {
+      // Every round begins with a number of its own, so that an older write cannot be taken for one of this round.
+      const started = await writeUntilKilled(namespaceId, round * 10_000 + 1, answered, 20 + Math.random() * 300);
+      acknowledged += started.answers;
+      await using store = await open();
+      for (const [id, last] of started.starts)
+        await checkWriter(store, { boundNamespaceId: namespaceId }, id, answered.get(id) ?? 0, last);
+      // What the next round finds is what this one left.
+      for (const [id] of started.starts) answered.delete(id);
+      await store.deleteMany(
+        { boundNamespaceId: namespaceId },
+        [...started.starts.keys()].flatMap((id) => [keysOf({ id }).single, ...keysOf({ id }).bulk]),
+      );
+    }
+    expect(acknowledged).toBeGreaterThan(rounds * 8);
+  },
+);
 
 /** Runs the writing program and kills it `afterMs` after its first answer. Notes the last write answered for each writer. */
 async function writeUntilKilled(namespaceId: string, first: number, answered: Map<number, number>, afterMs: number) {
