@@ -10,6 +10,7 @@ import { moveFiles, objectIdOf, writeMoved } from "#products/d1/database-files.t
 import { d1Hosts } from "#products/d1/host-client.ts";
 import { openObjects } from "#products/d1/host-process.ts";
 import { namespaceKey } from "#products/d1/host-protocol.ts";
+import { limits } from "#products/d1/limits.ts";
 import { startD1Host, testFolders, testKey, type TestProcess } from "../../../test/support/d1-host.ts";
 
 const folders = testFolders();
@@ -206,3 +207,31 @@ test("a database that left is asked for where it went, and opens there with all 
     await other.kill();
   }
 });
+
+test(
+  "few of many databases are open at once, and closing them loses and refuses nothing",
+  { timeout: 60_000 },
+  async () => {
+    const many = Array.from({ length: limits.openDatabases + 40 }, () => ({ host: 0, id: newUuid() }));
+    for (const each of many) {
+      await hosts.create(each);
+      await hosts.queryObjects(each, [{ sql: "CREATE TABLE t (x)" }]);
+    }
+    const rounds = 6;
+    await Promise.all(
+      many.map(async (each) => {
+        for (let round = 0; round < rounds; round++)
+          await hosts.queryObjects(each, [{ sql: "INSERT INTO t VALUES (?)", params: [round] }]);
+      }),
+    );
+    const counts = [];
+    for (const each of many) {
+      const [rows] = await hosts.queryColumns(each, [{ sql: "SELECT count(*) FROM t" }]);
+      counts.push(rows?.results.rows[0]?.[0]);
+    }
+    expect(new Set(counts)).toEqual(new Set([rounds]));
+    await pollUntil({ ms: 5000, everyMs: 20, what: "closing" }, () =>
+      openObjects(host.pid).length <= limits.openDatabases + 1 ? true : undefined,
+    );
+  },
+);
