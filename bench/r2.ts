@@ -46,7 +46,11 @@ export default {
 
 /** The store's process: this file again. */
 async function serveStore(folder: string): Promise<void> {
-  const store = await openR2Store({ db: join(folder, "r2.db"), blobs: join(folder, "r2") });
+  const store = await openR2Store({
+    db: join(folder, "r2.db"),
+    blobs: join(folder, "r2"),
+    sealKey: Buffer.alloc(32, 1),
+  });
   const server = createWireServer(r2BindingHandler({ store, reader: capabilityReader(capabilityKey, workerId) }));
   await server.listen(join(folder, "s"));
   const { id } = await store.createBucket({ accountId: "a", name: "bench", jurisdiction: "default" });

@@ -4,7 +4,7 @@ import { basename, join } from "node:path";
 import { rolldown } from "rolldown";
 
 /**
- * Bundles what runs into `dist/`: the program and its writer thread for Node (one start reads a few files and no types), and
+ * Bundles what runs into `dist/`: the program and its threads for Node (one start reads a few files and no types), and
  * each `*.worker.ts` for workerd. `dist/build-id` names the result; processes of another build are replaced, not adopted.
  */
 const root = join(import.meta.dirname, "..");
@@ -21,7 +21,7 @@ writeFileSync(join(dist, "build-id"), buildId());
 async function bundleForNode(): Promise<void> {
   const bundle = await rolldown({
     cwd: root,
-    input: { main: "src/main.ts", writer: "src/roles/writer.ts" },
+    input: { main: "src/main.ts", writer: "src/roles/writer.ts", hasher: "src/roles/hasher.ts" },
     platform: "node",
     external: [/^node:/, "es-module-lexer"],
     logLevel: "warn",

@@ -17,7 +17,8 @@ import type { Tails } from "#products/logs/tails.ts";
 import { queueRoutes } from "#products/queues/routes.ts";
 import type { QueueStore } from "#products/queues/store.ts";
 import { r2Routes } from "#products/r2/routes.ts";
-import type { R2Store } from "#products/r2/store.ts";
+import { catalogRoutes, notificationRoutes, type SettingParts } from "#products/r2/routes-settings.ts";
+import { tokenRoutes } from "#products/r2/routes-tokens.ts";
 import { assetUploadRoutes } from "#products/workers/asset-routes.ts";
 import type { AssetStore } from "#products/workers/assets.ts";
 import { workerRoutes } from "#products/workers/routes.ts";
@@ -29,7 +30,7 @@ export type ApiParts = {
   accounts: AccountStore;
   workers: WorkerParts & { assets: AssetStore; reservedNames: ReadonlySet<string> };
   kv: KvStore;
-  r2: R2Store;
+  r2: SettingParts;
   d1: D1Store;
   d1Imports: D1Imports;
   d1Exports: D1Exports;
@@ -74,6 +75,9 @@ export function buildApi(parts: ApiParts): Api {
   v4.route("/accounts/:account_id/workers", workerZoneRoutes(zones));
   v4.route("/accounts/:account_id/storage/kv", kvRoutes(parts.kv));
   v4.route("/accounts/:account_id/r2", r2Routes(parts.r2));
+  v4.route("/accounts/:account_id/r2-catalog", catalogRoutes());
+  v4.route("/accounts/:account_id/event_notifications/r2/:bucket/configuration", notificationRoutes(parts.r2));
+  v4.route("/accounts/:account_id/tokens", tokenRoutes(parts.r2.settings));
   v4.route("/accounts/:account_id/d1", d1Routes(parts.d1, parts.d1Imports, parts.d1Exports));
   v4.route("/accounts/:account_id/queues", queueRoutes(parts.queues));
   const findWorker: FindWorker = async (accountId, name) => (await store.find(accountId, name))?.id;

@@ -126,6 +126,9 @@ const settings = z.strictObject({
     .min(0)
     .default(0)
     .describe("Largest D1 database; 0 is as large as the disk allows. Cloudflare's limit is 10 GB."),
+  s3Host: host
+    .optional()
+    .describe("Host of R2's S3 endpoint, and what buckets' own hosts are below. Default: s3.<appDomain>."),
 });
 
 export type Config = Readonly<z.infer<typeof settings>>;

@@ -1,5 +1,5 @@
 /** Programs that run as a process or thread of their own, each a file in `roles/`. */
-export type EntryName = "main" | "writer";
+export type EntryName = "main" | "writer" | "hasher";
 
 /** Where an entry's code is: beside this file when Solum is built, in the source tree when it is run from there. */
 export function entryUrl(name: EntryName): URL {

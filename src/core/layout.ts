@@ -67,6 +67,8 @@ export function runtimeLayout(runtime: string) {
     control: join(runtime, "control.sock"),
     /** REST calls to the stores in the state process. */
     stores: join(runtime, "stores.sock"),
+    /** The S3 API and public buckets: the state process answers. */
+    s3: join(runtime, "s3.sock"),
     /** The table and counters of each ingress process. */
     ingress: (index: number) => join(runtime, `${ingressName(index)}.sock`),
     /** In folders of their own: Workers' processes see these, and nothing else that serves everybody. */

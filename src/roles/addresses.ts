@@ -7,6 +7,7 @@ import { workerHost } from "#runtime/table.ts";
 /** Labels below the app domain that the platform keeps for itself (DESIGN.md, Names and addresses). */
 export const reservedNames: ReadonlySet<string> = new Set([
   "s3",
+  "r2",
   "gateway",
   "pages",
   "console",
@@ -14,6 +15,11 @@ export const reservedNames: ReadonlySet<string> = new Set([
   "access",
   "www",
 ]);
+
+/** Host of R2's S3 endpoint. */
+export function s3Host({ s3Host: given, appDomain }: Config): string {
+  return given ?? `s3.${appDomain}`;
+}
 
 /** `scheme://host[:port]` of a public host. */
 export function publicUrl(config: Config, host: string): string {

@@ -14,7 +14,6 @@ import { createLogStore } from "#products/logs/store.ts";
 import { tailSocketPath, tailUpgrades } from "#products/logs/tail-socket.ts";
 import { createTails } from "#products/logs/tails.ts";
 import { queueStore } from "#products/queues/store.ts";
-import { remoteR2Store } from "#products/r2/remote.ts";
 import { assetStore } from "#products/workers/assets.ts";
 import { blobStore } from "#products/workers/blobs.ts";
 import { releases } from "#products/workers/releases.ts";
@@ -26,6 +25,7 @@ import { openD1 } from "#roles/d1-databases.ts";
 import { egressRules } from "#roles/egress-rules.ts";
 import { readKeys, readToken } from "#roles/keys.ts";
 import { openRole, serveUntilTold } from "#roles/role.ts";
+import { r2Parts } from "#roles/r2-parts.ts";
 import { uploadResources } from "#roles/upload-resources.ts";
 import { egressExplainHandler, egressExplainPath } from "#runtime/egress-explain.ts";
 import { supervisorClient } from "#runtime/supervisor-client.ts";
@@ -40,14 +40,16 @@ export async function runControl(runtimeFolder: string): Promise<void> {
   for (const folder of [data.staging, data.imports]) await rm(folder, { recursive: true, force: true });
   for (const folder of [data.control, data.staging, data.imports, data.blobs, data.assetTrees])
     await mkdir(folder, { recursive: true, mode: 0o700 });
-  const db = await openDatabase(data.controlDb, ["accounts", "workers", "queues", "d1", "zones"]);
+  const db = await openDatabase(data.controlDb, ["accounts", "workers", "queues", "d1", "zones", "r2-hosts"]);
   const accounts = accountStore(db);
   await accounts.ensureFirst(await readToken(data), workersDevSubdomain(config.appDomain));
 
   const deployer = supervisorClient(runtime.supervisor);
   const stores = storeClient(runtime.stores);
   const kv = remoteKvStore(stores);
-  const r2 = remoteR2Store(stores);
+  const queues = queueStore(db);
+  const zones = { store: zoneStore(db, config), settle: async () => deployer.settle() };
+  const r2 = r2Parts({ config, db, stores, queues, zones: zones.store, settle: zones.settle });
   const consoleUrl = publicUrl(config, config.consoleHost);
   const d1 = openD1({
     config,
@@ -66,7 +68,7 @@ export async function runControl(runtimeFolder: string): Promise<void> {
   });
   const blobs = blobStore(data);
   const assets = assetStore({ db, blobs, layout: data, key: keys.assets });
-  const resources = uploadResources({ kv, r2, d1: d1.store, workers });
+  const resources = uploadResources({ kv, r2: r2.store, d1: d1.store, workers });
   const { unsupportedBindings, workerBytes } = config;
 
   const api = buildApi({
@@ -77,11 +79,12 @@ export async function runControl(runtimeFolder: string): Promise<void> {
     d1Imports: d1.imports,
     d1Exports: d1.exports,
     d1Analytics: d1.analytics,
-    queues: queueStore(db),
+    queues,
     logs,
     zones: { store: zoneStore(db, config), settle: () => deployer.settle() },
     // `ws:` or `wss:`, as the console is reached.
     tails: { store: tails, socketUrl: (key) => `${consoleUrl.replace(/^http/, "ws")}${tailSocketPath}${key}` },
+    zones,
     workers: {
       store: workers,
       assets,

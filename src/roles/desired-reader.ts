@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
 import { openForReading, statementCache } from "#db/connection.ts";
+import { readPublicHosts } from "#products/r2/public-hosts.ts";
 import { readDesired } from "#products/workers/desired.ts";
 import { previewOf, type Preview } from "#products/workers/previews.ts";
 import { readSecrets, type Reader } from "#products/workers/store.ts";
@@ -62,6 +63,7 @@ function readAll(reader: Reader): Desired {
     workers: readDesired(reader),
     accountLabels: readAccountLabels(reader),
     zones: readDesiredZones(reader),
+    bucketHosts: readPublicHosts(reader),
     d1Hosts: hosts.map((row) => Number(row["host"])),
     secretsOf: (versionId) => readSecrets(reader, versionId),
   };

@@ -15,6 +15,8 @@ export type Keys = {
   assets: Buffer;
   /** Signs the addresses of database imports. */
   imports: Buffer;
+  /** Seals the secrets of R2's access keys. */
+  r2: Buffer;
 };
 
 const masterBytes = 32;
@@ -37,6 +39,7 @@ export async function readKeys(layout: DataLayout): Promise<Keys> {
     capability: deriveKey(master, "capabilities"),
     assets: deriveKey(master, "assets"),
     imports: deriveKey(master, "imports"),
+    r2: deriveKey(master, "r2-access-keys"),
   };
 }
 

@@ -9,19 +9,23 @@ import { EdgeCache } from "#products/kv/edge-cache.ts";
 import { kvMethods } from "#products/kv/remote.ts";
 import { openKvStore } from "#products/kv/sqlite-store.ts";
 import { r2BindingHandler } from "#products/r2/binding.ts";
-import { r2Methods } from "#products/r2/remote.ts";
+import { r2PlatformHandler } from "#products/r2/platform.ts";
+import { r2Methods, r2SettingsMethods } from "#products/r2/remote.ts";
 import { openR2Store } from "#products/r2/sqlite-store.ts";
+import { s3Host } from "#roles/addresses.ts";
+import { readKeys } from "#roles/keys.ts";
 import { openRole, serveUntilTold } from "#roles/role.ts";
 import { serveEachWorker } from "#runtime/worker-folders.ts";
 
 /** The stores: each Worker's bindings on a socket of its own, and the REST API's calls on one for the control process. */
 export async function runState(runtimeFolder: string): Promise<void> {
-  const { data, runtime } = await openRole(runtimeFolder);
+  const { config, data, runtime } = await openRole(runtimeFolder);
+  const keys = await readKeys(data);
   const capabilityKey = Buffer.from(processVariable("SOLUM_CAPABILITY_KEY"), "hex");
   await mkdir(data.state, { recursive: true, mode: 0o700 });
   const [kv, r2] = await Promise.all([
     openKvStore({ file: data.kvDb, values: data.kvValues }),
-    openR2Store({ db: data.r2Db, blobs: data.r2Blobs }),
+    openR2Store({ db: data.r2Db, blobs: data.r2Blobs, sealKey: keys.r2 }),
   ]);
 
   const edges = new EdgeCache(kv);
@@ -33,11 +37,15 @@ export async function runState(runtimeFolder: string): Promise<void> {
     await server.listen(join(folder, "state.sock"));
     return server;
   });
-  const stores = createWireServer(storeHandler({ kv: kvMethods(kv), r2: r2Methods(r2) }));
+  const s3 = createWireServer(r2PlatformHandler({ store: r2, appDomain: config.appDomain, endpoint: s3Host(config) }));
+  await s3.listen(runtime.s3);
+  const stores = createWireServer(
+    storeHandler({ kv: kvMethods(kv), r2: r2Methods(r2), r2Settings: r2SettingsMethods(r2.settings) }),
+  );
   await stores.listen(runtime.stores);
 
   await serveUntilTold("state", async () => {
-    await Promise.all([workers.close(), stores.close()]);
+    await Promise.all([workers.close(), stores.close(), s3.close()]);
     await Promise.all([kv[Symbol.asyncDispose](), r2[Symbol.asyncDispose]()]);
   });
 }

@@ -3,9 +3,10 @@ import { accountsSchema } from "#products/accounts/writes.ts";
 import { d1Schema } from "#products/d1/writes.ts";
 import { kvSchema } from "#products/kv/writes.ts";
 import { queuesSchema } from "#products/queues/writes.ts";
+import { r2HostsSchema } from "#products/r2/public-hosts.ts";
 import { r2Schema } from "#products/r2/writes.ts";
 import { workersSchema } from "#products/workers/writes.ts";
 import { zonesSchema } from "#products/zones/writes.ts";
 
 /** The writer thread of a database file: every product's tables and changes, of which a file names the ones it holds. */
-runWriter([accountsSchema, d1Schema, kvSchema, r2Schema, workersSchema, queuesSchema, zonesSchema]);
+runWriter([accountsSchema, d1Schema, kvSchema, r2Schema, r2HostsSchema, workersSchema, queuesSchema, zonesSchema]);

@@ -16,7 +16,7 @@ import { findChildren } from "#runtime/proc.ts";
 import type { RoutingTable } from "#runtime/routes.ts";
 import type { SandboxReport } from "#runtime/sandbox.ts";
 import type { FoundChild, ServiceDefinition, Services, ServiceStatus } from "#runtime/services.ts";
-import { buildTable, sameTable } from "#runtime/table.ts";
+import { buildTable, sameTable, type TableInput } from "#runtime/table.ts";
 import type { WorkerSockets } from "#runtime/worker-sockets.ts";
 
 /** What should run, as the control database says it. */
@@ -24,6 +24,7 @@ export type Desired = {
   workers: DesiredWorker[];
   accountLabels: Map<string, string | undefined>;
   zones: DesiredZones;
+  bucketHosts: string[];
   /** Hosts that hold databases. */
   d1Hosts: number[];
   secretsOf: (versionId: string) => ReadonlyMap<string, Uint8Array>;
@@ -50,6 +51,7 @@ export type SupervisorParts = {
   refusesCompatibility: (date: string, flags: readonly string[]) => Promise<string | undefined>;
   consoleHost: string;
   appDomain: string;
+  r2: TableInput["r2"];
   drainMs: number;
 };
 
@@ -242,6 +244,7 @@ export class Supervisor {
       desired: desired.workers,
       accountLabels: desired.accountLabels,
       zones: desired.zones,
+      bucketHosts: desired.bucketHosts,
       previews,
       targetOf: (versionId) => fronts.targetOf(versionId),
       previous: this.#acknowledged?.table,

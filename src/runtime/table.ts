@@ -9,6 +9,10 @@ export type TableInput = AppHosts & {
   generation: number;
   desired: readonly DesiredWorker[];
   zones: DesiredZones;
+  /** Public buckets' own hosts. */
+  bucketHosts: readonly string[];
+  /** R2's public side: its socket, the host of the S3 endpoint, and what buckets' platform hosts are below. */
+  r2: { socket: string; endpoint: string; publicDomain: string };
   /** Previews in use; each is only what `previewOf` says now. */
   previews: readonly Preview[];
   targetOf: (versionId: string) => FrontTarget;
@@ -44,6 +48,7 @@ export function buildTable(input: TableInput): RoutingTable {
     routes.set(worker.id, route);
   }
   addPreviews(table, input);
+  addBuckets(table, input);
   addZones(table, input.zones, routes);
   // A Worker's own host goes before a custom domain or a preview that says the same, and the console's before everything.
   for (const { worker } of input.desired) {
@@ -74,6 +79,13 @@ function addPreviews(table: RoutingTable, input: TableInput): void {
     table.targets[version.id] ??= targetFor(worker, version, input);
     table.hosts[host] = { kind: "worker", script: worker.name, versions: [{ target: version.id, weight: 100 }] };
   }
+}
+
+/** The S3 endpoint, buckets' hosts below it, and public buckets. */
+function addBuckets(table: RoutingTable, { r2, bucketHosts }: TableInput): void {
+  const route: Route = { kind: "platform", socket: r2.socket };
+  for (const host of [r2.endpoint, ...bucketHosts]) table.hosts[host] = route;
+  for (const host of [`*.${r2.endpoint}`, `*.${r2.publicDomain}`]) table.patterns.push({ host, path: "/*", route });
 }
 
 /** A route of a Worker that is not deployed yet leads to no Worker. */

@@ -17,7 +17,11 @@ export function bytesFor(name: string, size: number): Buffer {
   return Buffer.alloc(size, createHash("sha512").update(name).digest());
 }
 
-export const paths = (folder: string) => ({ db: `${folder}/r2.db`, blobs: `${folder}/r2` });
+export const paths = (folder: string) => ({
+  db: `${folder}/r2.db`,
+  blobs: `${folder}/r2`,
+  sealKey: Buffer.alloc(32, 1),
+});
 
 /** What can be done with a key; `size` is that of the object afterwards, undefined when there is none. */
 export type Operation = { key: string; name: string; kind: "small" | "large" | "multipart" | "delete"; size: number };

@@ -235,7 +235,7 @@ function responseHead(response: WireResponse, length: number | undefined, reques
     text += `${name}: ${value.replace(notPrintable, " ")}\r\n`;
   }
   if (length === undefined) text += "transfer-encoding: chunked\r\n";
-  else if (response.status !== 204) text += `content-length: ${length}\r\n`;
+  else if (response.status !== 204 && response.status !== 304) text += `content-length: ${length}\r\n`;
   if (!keep || !request.keepAlive) text += "connection: close\r\n";
   return `${text}\r\n`;
 }

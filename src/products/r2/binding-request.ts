@@ -41,13 +41,14 @@ const httpFields = z.object({
   cacheControl: z.string().optional(),
   cacheExpiry: integer.optional(),
 });
-const withKey = { object: z.string(), ssec: z.unknown().optional() };
+const hex = z.string().regex(/^[0-9a-f]*$/i);
+/** 32 bytes in hexadecimal. */
+const withKey = { object: z.string(), ssec: z.object({ key: hex }).optional() };
 const objectOptions = {
   customFields: z.array(z.object({ k: z.string(), v: z.string() })).optional(),
   httpFields: httpFields.optional(),
   storageClass: z.string().optional(),
 };
-const hex = z.string().regex(/^[0-9a-f]*$/i);
 const upload = { ...withKey, uploadId: z.string() };
 
 const readRequest = z.discriminatedUnion("method", [
@@ -125,7 +126,6 @@ function parseRequest<T extends object>(schema: z.ZodType<T>, bytes: Buffer): T 
     const issue = error.issues[0];
     throw r2Errors.invalid(`The request is not one of R2's: ${issue?.path.join(".")} ${issue?.message}`);
   }
-  if ("ssec" in data && data.ssec !== undefined) throw r2Errors.customerKeys();
   return data;
 }
 
@@ -139,12 +139,17 @@ export function rangeOf({ range, rangeHeader }: GetRequest): RangeRequest | unde
   return present({ offset, length });
 }
 
+/** The key that the customer brings, when there is one. */
+export function keyOf({ ssec }: { ssec?: { key: string } | undefined }): { customerKey?: string } {
+  return ssec ? { customerKey: ssec.key } : {};
+}
+
 export function conditionsOf(onlyIf: GetRequest["onlyIf"]): Conditions | undefined {
   return onlyIf && present(onlyIf);
 }
 
 export function objectOptionsOf(request: PutRequest | CreateRequest): ObjectOptions {
-  const options: ObjectOptions = {};
+  const options: ObjectOptions = keyOf(request);
   if (request.httpFields) options.httpMetadata = present(request.httpFields) satisfies HttpMetadata;
   if (request.customFields) options.customMetadata = Object.fromEntries(request.customFields.map(({ k, v }) => [k, v]));
   if (request.storageClass !== undefined) {

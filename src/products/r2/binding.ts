@@ -6,6 +6,7 @@ import { WireError } from "#http/wire/head.ts";
 import type { WireHandler, WireRequest, WireResponse } from "#http/wire/server.ts";
 import {
   conditionsOf,
+  keyOf,
   listOptionsOf,
   objectOptionsOf,
   parseRead,
@@ -77,7 +78,11 @@ async function read(store: R2Store, bucketId: string, wire: WireRequest): Promis
 
 async function get(store: R2Store, bucketId: string, request: GetRequest): Promise<WireResponse> {
   const [range, onlyIf] = [rangeOf(request), conditionsOf(request.onlyIf)];
-  const found = await store.get(bucketId, request.object, { ...(range && { range }), ...(onlyIf && { onlyIf }) });
+  const found = await store.get(bucketId, request.object, {
+    ...(range && { range }),
+    ...(onlyIf && { onlyIf }),
+    ...keyOf(request),
+  });
   if (!found) throw r2Errors.noSuchKey();
   const { object, content } = found;
   if (content) return reply(objectJson(object, content.range), content);
@@ -102,7 +107,7 @@ async function write(store: R2Store, bucketId: string, wire: WireRequest): Promi
     case "uploadPart": {
       if (size > limits.uploadBytes) throw r2Errors.tooLarge();
       const { uploadId, partNumber } = request;
-      return reply({ etag: await store.uploadPart(bucketId, key, uploadId, partNumber, payload) });
+      return reply({ etag: await store.uploadPart(bucketId, key, uploadId, partNumber, payload, keyOf(request)) });
     }
     case "completeMultipartUpload":
       return reply(objectJson(await store.completeMultipartUpload(bucketId, key, request.uploadId, request.parts)));
@@ -180,6 +185,10 @@ function objectJson(object: ListedObject, range?: ByteRange) {
     storageClass,
     checksums,
     range,
+    ssec:
+      object.customerKeyMd5 === undefined
+        ? undefined
+        : { algorithm: "AES256", keyMd5: Buffer.from(object.customerKeyMd5, "base64").toString("hex") },
     httpFields: httpMetadata,
     customFields: customMetadata && Object.entries(customMetadata).map(([k, v]) => ({ k, v })),
   };

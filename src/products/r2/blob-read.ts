@@ -6,6 +6,7 @@ import { createLogger } from "#core/log.ts";
 import type { BlobFolder } from "#products/r2/blob-folder.ts";
 import { blockBytes, tableBytes } from "#products/r2/blob-sums.ts";
 import type { Blob } from "#products/r2/blob-write.ts";
+import { fileCipher } from "#products/r2/customer-key.ts";
 import { r2Errors } from "#products/r2/errors.ts";
 import type { ByteRange } from "#products/r2/schema.ts";
 
@@ -20,8 +21,11 @@ const readBytes = 4 * blockBytes;
 const syncBytes = 2 * blockBytes;
 const syncTableBytes = 16 * 1024;
 
+/** Where to read: files of the folder, and the key that a customer had them encrypted with. */
+export type Source = { folder: BlobFolder; extents: readonly Extent[]; key: Buffer | undefined };
+
 /** Bytes `range` of an object that lies in `extents`, when they are few and in one file; undefined when they need a stream. */
-export function readAtOnce(folder: BlobFolder, extents: readonly Extent[], range: ByteRange): Buffer | undefined {
+export function readAtOnce({ folder, extents, key }: Source, range: ByteRange): Buffer | undefined {
   const [extent] = extents;
   if (!extent || extents.length > 1) return undefined;
   const { from, to, first, end } = within(extent, range);
@@ -31,7 +35,8 @@ export function readAtOnce(folder: BlobFolder, extents: readonly Extent[], range
     try {
       const table = checkedTable(extent, readAtSync(descriptor, extent.size, tableBytes(extent.size)));
       const bytes = checkedBlocks(extent, table, first, end, readAtSync(descriptor, first, end - first));
-      return bytes.subarray(from - first, to - first);
+      const wanted = bytes.subarray(from - first, to - first);
+      return key ? fileCipher(key, extent.file, from).update(wanted) : wanted;
     } finally {
       closeSync(descriptor);
     }
@@ -41,24 +46,21 @@ export function readAtOnce(folder: BlobFolder, extents: readonly Extent[], range
 }
 
 /** The same for any range, in pieces. Each piece was checked before it is handed on. */
-export async function* readExtents(
-  folder: BlobFolder,
-  extents: readonly Extent[],
-  range: ByteRange,
-): AsyncGenerator<Buffer, void> {
-  for (const extent of extents) {
+export async function* readExtents(source: Source, range: ByteRange): AsyncGenerator<Buffer, void> {
+  for (const extent of source.extents) {
     try {
-      yield* readExtent(folder, extent, range);
+      yield* readExtent(source, extent, range);
     } catch (error) {
       throw unreadable(extent, error);
     }
   }
 }
 
-async function* readExtent(folder: BlobFolder, extent: Extent, range: ByteRange): AsyncGenerator<Buffer, void> {
+async function* readExtent({ folder, key }: Source, extent: Extent, range: ByteRange): AsyncGenerator<Buffer, void> {
   const { from, to, first, end } = within(extent, range);
   await using handle = await open(folder.pathOf(extent.file));
   const table = checkedTable(extent, await readAt(handle, extent.size, tableBytes(extent.size)));
+  const cipher = key && fileCipher(key, extent.file, from);
   const read = (at: number) => readAt(handle, at, Math.min(readBytes, end - at));
   let next = read(first);
   for (let at = first; at < end; at += readBytes) {
@@ -68,7 +70,8 @@ async function* readExtent(folder: BlobFolder, extent: Extent, range: ByteRange)
       next = read(at + readBytes);
       next.catch(() => {});
     }
-    yield bytes.subarray(Math.max(0, from - at), Math.min(bytes.length, to - at));
+    const wanted = bytes.subarray(Math.max(0, from - at), Math.min(bytes.length, to - at));
+    yield cipher ? cipher.update(wanted) : wanted;
   }
 }
 

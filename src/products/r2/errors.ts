@@ -40,8 +40,29 @@ export const r2Errors = {
   partSizes: () => new ApiError(400, 10048, "All non-trailing parts must have the same length."),
   tooLarge: () => new ApiError(400, 100100, "Your proposed upload exceeds the maximum allowed object size."),
   /** The texts and codes below are ours. */
-  customerKeys: () =>
-    new ApiError(501, 10029, "Encryption with a customer-provided key (ssecKey) is not supported by this server."),
+  customerKeyInvalid: () => new ApiError(400, 10029, "The customer-provided key must be 32 bytes."),
+  /** The S3 API's text for an object that was stored with a customer's key. */
+  customerKeyNeeded: () =>
+    new ApiError(
+      400,
+      10029,
+      "The object was stored using a form of Server Side Encryption. The correct parameters must be provided to retrieve the object.",
+    ),
+  customerKeyWrong: () =>
+    new ApiError(403, 10003, "The customer-provided key is not the one that the object was stored with."),
+  customerKeyUnneeded: () => new ApiError(400, 10029, "The encryption parameters are not applicable to this object."),
+  locked: () => new ApiError(403, 10069, "The object is locked by the bucket's retention rules."),
+  domainTaken: () => new ApiError(409, 10029, "This domain is in use."),
+  domainOutsideZone: (domain: string) => new ApiError(400, 10029, `${domain} does not lie in a zone of this account.`),
+  tooManyDomains: (most: number) => new ApiError(400, 10029, `A bucket has ${most} custom domains at most.`),
+  tooManyRules: (most: number) => new ApiError(400, 10029, `A queue has ${most} rules of one bucket at most.`),
+  noCors: () => new ApiError(404, 10059, "The CORS configuration does not exist."),
+  noNotifications: () => new ApiError(404, 11015, "No event notification configuration was found."),
+  /** wrangler takes 40401 for a bucket without a catalog. */
+  noCatalog: () => new ApiError(404, 40401, "The bucket has no data catalog."),
+  noSuchDomain: () => new ApiError(404, 10029, "This domain is not connected to the bucket."),
+  noSuchToken: () => new ApiError(404, 1003, "The API token was not found."),
+  notHere: (what: string) => new ApiError(501, 10029, `${what} is not available on this server.`),
   storageClass: () => new ApiError(400, 10029, "The storage class must be Standard or InfrequentAccess."),
   jurisdiction: () => new ApiError(400, 10029, "The jurisdiction is not known."),
   partNumber: () => new ApiError(400, 10029, "Part number must be between 1 and 10000 (inclusive)."),

@@ -3,6 +3,7 @@ import { crc32 } from "node:zlib";
 import { createLogger } from "#core/log.ts";
 import type { Database } from "#db/database.ts";
 import type { Extent } from "#products/r2/blob-read.ts";
+import { recordOf, type CustomerKeyRecord } from "#products/r2/customer-key.ts";
 import { r2Errors } from "#products/r2/errors.ts";
 import type { ListedRow, Position } from "#products/r2/listing.ts";
 import type {
@@ -10,20 +11,21 @@ import type {
   BucketListOptions,
   BucketRef,
   ByteRange,
-  Checksums,
   HttpMetadata,
   Jurisdiction,
   ListedObject,
   ObjectHead,
   StorageClass,
 } from "#products/r2/schema.ts";
+import type { LifecycleRule } from "#products/r2/settings.ts";
+import type { StoredChecksums } from "#products/r2/writes-uploads.ts";
 
 type Row = Record<string, SQLOutputValue>;
 
 const log = createLogger("r2.store");
 
 const bucketColumns = "id, account_id, jurisdiction, name, location, storage_class, created";
-const headColumns = "version, size, etag, uploaded, storage_class, checksums";
+const headColumns = "version, size, etag, uploaded, storage_class, checksums, ssec";
 
 export function readBucket(db: Database, { accountId, jurisdiction, name }: BucketRef): Bucket {
   const row = db
@@ -31,6 +33,20 @@ export function readBucket(db: Database, { accountId, jurisdiction, name }: Buck
     .get(accountId, jurisdiction, name);
   if (!row) throw r2Errors.noSuchBucket();
   return toBucket(row);
+}
+
+export function readBucketById(db: Database, id: string): Bucket | undefined {
+  const row = db.prepare(`SELECT ${bucketColumns} FROM r2_buckets WHERE id = ?`).get(id);
+  return row && toBucket(row);
+}
+
+/** The buckets that have lifecycle rules. */
+export function readLifecycles(db: Database): { bucketId: string; rules: LifecycleRule[] }[] {
+  const rows = db.prepare("SELECT bucket_id, value FROM r2_settings WHERE name = 'lifecycle'").all();
+  return rows.map((row) => ({
+    bucketId: String(row["bucket_id"]),
+    rules: JSON.parse(String(row["value"])) as LifecycleRule[],
+  }));
 }
 
 /** For calls that found nothing: whether that is because the bucket is gone. */
@@ -54,7 +70,7 @@ export function readObject(
   db: Database,
   bucketId: string,
   key: string,
-): { object: ObjectHead; inline: Uint8Array | undefined } | undefined {
+): { object: ObjectHead; inline: Uint8Array | undefined; keyRecord: CustomerKeyRecord | undefined } | undefined {
   const row = db
     .prepare(
       `SELECT ${headColumns}, http, custom, inline_id, crc, bytes FROM r2_objects LEFT JOIN r2_inline ON id = inline_id WHERE bucket_id = ? AND key = ?`,
@@ -62,7 +78,8 @@ export function readObject(
     .get(bucketId, Buffer.from(key));
   if (!row) return undefined;
   const object = toHead(key, row);
-  return { object, inline: row["inline_id"] === null ? undefined : checkedInline(object, row) };
+  const inline = row["inline_id"] === null ? undefined : checkedInline(object, row);
+  return { object, inline, keyRecord: recordOf(row["ssec"]) };
 }
 
 export function readHead(db: Database, bucketId: string, key: string): ObjectHead | undefined {
@@ -112,13 +129,6 @@ export function incomplete({ version, size }: ObjectHead): Error {
   return r2Errors.corrupt();
 }
 
-export function uploadIsOpen(db: Database, upload: { bucketId: string; key: string; uploadId: string }): boolean {
-  const row = db
-    .prepare("SELECT 1 FROM r2_uploads WHERE id = ? AND bucket_id = ? AND key = ? AND state = 'open'")
-    .get(upload.uploadId, upload.bucketId, Buffer.from(upload.key));
-  return row !== undefined;
-}
-
 /** Whether a file belongs to an object or a part. */
 export function hasRow(db: Database, file: string): boolean {
   return (
@@ -135,18 +145,36 @@ export function metadataText(metadata: object | undefined): string {
   return text === "{}" ? "" : text;
 }
 
-export function httpMetadataOf(text: SQLOutputValue | undefined): HttpMetadata {
+/** An object from what was just written of it. */
+export function headOf(
+  object: Omit<ObjectHead, "httpMetadata" | "customMetadata" | "checksums" | "compositeChecksum" | "customerKeyMd5"> & {
+    http: string;
+    custom: string;
+    checksums: string;
+    ssec: string;
+  },
+): ObjectHead {
+  const { key, storageClass, ...rest } = object;
+  return toHead(key, { ...rest, storage_class: storageClass });
+}
+
+function httpMetadataOf(text: SQLOutputValue | undefined): HttpMetadata {
   return text === "" ? {} : (JSON.parse(String(text)) as HttpMetadata);
 }
 
-export function customMetadataOf(text: SQLOutputValue | undefined): Record<string, string> {
+function customMetadataOf(text: SQLOutputValue | undefined): Record<string, string> {
   return text === "" ? {} : (JSON.parse(String(text)) as Record<string, string>);
 }
 
 /** An object's checksums: those kept beside the tag, and the MD5, which is the tag unless it was a multipart upload. */
-function checksumsOf(etag: string, others: SQLOutputValue | undefined): Checksums {
-  const checksums = others === "" ? {} : (JSON.parse(String(others)) as Checksums);
-  return etag.includes("-") ? checksums : { md5: etag, ...checksums };
+function checksumsOf(
+  etag: string,
+  { composite, ...checksums }: StoredChecksums,
+): Pick<ObjectHead, "checksums" | "compositeChecksum"> {
+  return {
+    checksums: etag.includes("-") ? checksums : { md5: etag, ...checksums },
+    ...(composite && { compositeChecksum: composite }),
+  };
 }
 
 function checkedInline(object: ObjectHead, row: Row): Uint8Array {
@@ -198,6 +226,8 @@ function toListedRow(row: Row): ListedRow {
 
 function fixedMembers(key: string, row: Row) {
   const etag = String(row["etag"]);
+  const stored = row["checksums"] === "" ? {} : (JSON.parse(String(row["checksums"])) as StoredChecksums);
+  const keyRecord = recordOf(row["ssec"]);
   return {
     key,
     version: String(row["version"]),
@@ -205,7 +235,8 @@ function fixedMembers(key: string, row: Row) {
     etag,
     uploaded: Number(row["uploaded"]),
     storageClass: row["storage_class"] as StorageClass,
-    checksums: checksumsOf(etag, row["checksums"]),
+    ...checksumsOf(etag, stored),
+    ...(keyRecord && { customerKeyMd5: keyRecord.md5 }),
   };
 }
 

@@ -11,7 +11,7 @@ import { r2StoreContract } from "#products/r2/store.contract.ts";
 describe("the store in another process", () => {
   r2StoreContract(async () => {
     const path = mkdtempSync(join(tmpdir(), "solum-r2-remote-"));
-    const store = await openR2Store({ db: join(path, "r2.db"), blobs: join(path, "r2") });
+    const store = await openR2Store({ db: join(path, "r2.db"), blobs: join(path, "r2"), sealKey: Buffer.alloc(32, 1) });
     const server = createWireServer(storeHandler({ r2: r2Methods(store) }));
     await server.listen(join(path, "s"));
     return {

@@ -1,5 +1,6 @@
 import type { StoreCall, StoreClient, StoreMethods } from "#http/store-rpc.ts";
-import type { ByteRange, ObjectHead } from "#products/r2/schema.ts";
+import type { ByteRange, ObjectHead, PartOptions } from "#products/r2/schema.ts";
+import type { R2Settings } from "#products/r2/settings-store.ts";
 import type { Bytes, R2Store } from "#products/r2/store.ts";
 
 /** Calls whose arguments and result are JSON; the others carry bytes as well. */
@@ -10,13 +11,30 @@ const plainMethods = [
   "deleteBucket",
   "setStorageClass",
   "head",
+  "copy",
   "delete",
   "list",
   "createMultipartUpload",
   "completeMultipartUpload",
+  "listParts",
+  "listUploads",
   "abortMultipartUpload",
 ] as const satisfies (keyof R2Store)[];
-type PlainMethod = (typeof plainMethods)[number];
+
+const settingMethods = [
+  "get",
+  "set",
+  "usage",
+  "addDomain",
+  "listDomains",
+  "updateDomain",
+  "removeDomain",
+  "addAccessKey",
+  "listAccessKeys",
+  "getAccessKey",
+  "updateAccessKey",
+  "removeAccessKey",
+] as const satisfies (keyof R2Settings)[];
 
 /** How long such a call may take: a complete of 10,000 parts behind a slow disk is the longest. Bytes may take as long as they do. */
 const plainMs = 60_000;
@@ -25,12 +43,8 @@ type Found = { object: ObjectHead; range?: ByteRange };
 
 /** `store` for callers in other processes; `remoteR2Store` is their side of it. */
 export function r2Methods(store: R2Store): StoreMethods {
-  const plain = plainMethods.map((name) => [
-    name,
-    async ({ args }: StoreCall) => ({ value: await Reflect.apply(store[name], store, given(args) as never) }),
-  ]);
   return {
-    ...(Object.fromEntries(plain) as StoreMethods),
+    ...plainly(store, plainMethods),
     async get({ args }) {
       const found = await store.get(...(given(args) as Parameters<R2Store["get"]>));
       if (!found) return { value: null };
@@ -44,10 +58,26 @@ export function r2Methods(store: R2Store): StoreMethods {
       return { value: await store.put(bucketId, key, body, options) };
     },
     async uploadPart({ args, body }) {
-      const [bucketId, key, uploadId, part] = args as [string, string, string, number];
-      return { value: await store.uploadPart(bucketId, key, uploadId, part, body) };
+      const [bucketId, key, uploadId, part, options] = given(args) as [string, string, string, number, PartOptions];
+      return { value: await store.uploadPart(bucketId, key, uploadId, part, body, options) };
     },
   };
+}
+
+/** The settings for callers in other processes. */
+export function r2SettingsMethods(settings: R2Settings): StoreMethods {
+  return plainly(settings, settingMethods);
+}
+
+function plainly<Store extends object>(store: Store, names: readonly (keyof Store & string)[]): StoreMethods {
+  return Object.fromEntries(
+    names.map((name) => [
+      name,
+      async ({ args }: StoreCall) => ({
+        value: await Reflect.apply(store[name] as (...given: unknown[]) => Promise<unknown>, store, given(args)),
+      }),
+    ]),
+  );
 }
 
 /** Arguments as they were given: JSON has null where a trailing one was left out. */
@@ -57,19 +87,13 @@ function given(args: unknown): unknown[] {
 
 /** The store that another process serves with `r2Methods` under the name `r2`. */
 export function remoteR2Store(client: StoreClient): R2Store {
-  const plain = async (name: PlainMethod, ...args: unknown[]) => {
-    const { value, body } = await client.call("r2", name, args, { signal: AbortSignal.timeout(plainMs) });
-    await drain(body);
-    return value ?? undefined;
-  };
   const withBody = async (name: "put" | "uploadPart", args: unknown[], body: Bytes) => {
     const answer = await client.call("r2", name, args, { body });
     await drain(answer.body);
     return answer.value;
   };
-  const methods = Object.fromEntries(plainMethods.map((name) => [name, (...args: unknown[]) => plain(name, ...args)]));
   return {
-    ...(methods as Pick<R2Store, PlainMethod>),
+    ...remotely(client, "r2", plainMethods),
     async get(bucketId, key, options) {
       const { value, body } = await client.call("r2", "get", [bucketId, key, options]);
       const { object, range } = (value ?? {}) as Partial<Found>;
@@ -80,10 +104,29 @@ export function remoteR2Store(client: StoreClient): R2Store {
     async put(bucketId, key, body, options) {
       return (await withBody("put", [bucketId, key, options], body)) as ObjectHead;
     },
-    async uploadPart(bucketId, key, uploadId, part, body) {
-      return (await withBody("uploadPart", [bucketId, key, uploadId, part], body)) as string;
+    async uploadPart(bucketId, key, uploadId, part, body, options) {
+      return (await withBody("uploadPart", [bucketId, key, uploadId, part, options], body)) as string;
     },
   };
+}
+
+/** The settings that another process serves with `r2SettingsMethods` under the name `r2Settings`. */
+export function remoteR2Settings(client: StoreClient): R2Settings {
+  return remotely(client, "r2Settings", settingMethods);
+}
+
+function remotely<Name extends string>(
+  client: StoreClient,
+  store: string,
+  names: readonly Name[],
+): Record<Name, (...args: never[]) => Promise<never>> {
+  const call = async (name: string, args: unknown[]) => {
+    const { value, body } = await client.call(store, name, args, { signal: AbortSignal.timeout(plainMs) });
+    await drain(body);
+    return (value ?? undefined) as never;
+  };
+  const methods = names.map((name) => [name, async (...args: unknown[]) => call(name, args)]);
+  return Object.fromEntries(methods) as Record<Name, (...args: never[]) => Promise<never>>;
 }
 
 /** Reads an answer to its end, which frees its connection for the next call. */

@@ -1,13 +1,17 @@
 import { ok, pathTail, type ApiContext } from "#http/app.ts";
 import { r2Errors } from "#products/r2/errors.ts";
 import {
-  httpFields,
+  conditionsFrom,
+  contentRange,
+  httpMetadataFrom,
+  objectHeaders,
+  statusOf,
+  type HeaderReader,
+} from "#products/r2/object-headers.ts";
+import {
   limits,
   type BucketRef,
-  type Conditions,
-  type EtagCondition,
   type GetOptions,
-  type HttpMetadata,
   type ListedObject,
   type ListOptions,
   type ObjectHead,
@@ -51,12 +55,15 @@ export async function getObject(c: ApiContext, store: R2Store, ref: BucketRef): 
   const found = await store.get(id, key, getOptionsOf(c));
   if (!found) throw r2Errors.noSuchKey();
   const { object, content } = found;
-  const headers = objectHeaders(object);
-  if (!content) return new Response(null, { status: 304, headers });
+  const headers = answerHeaders(object);
+  if (!content) {
+    if (statusOf(conditionsFrom(headerOf(c)), object) === 412) throw r2Errors.precondition();
+    return new Response(null, { status: 304, headers });
+  }
   const { range, bytes } = content;
   headers.set("content-length", String(range.length));
   if (range.length === object.size) return new Response(responseBody(bytes), { headers });
-  headers.set("content-range", `bytes ${range.offset}-${range.offset + range.length - 1}/${object.size}`);
+  headers.set("content-range", contentRange(range, object.size));
   return new Response(responseBody(bytes), { status: 206, headers });
 }
 
@@ -68,7 +75,7 @@ export async function putObject(
 ): Promise<Response> {
   const key = keyOf(c, ref);
   if (Number(c.req.header("content-length") ?? 0) > limits.uploadBytes) throw r2Errors.tooLarge();
-  const httpMetadata = httpMetadataOf(c);
+  const httpMetadata = httpMetadataFrom(headerOf(c));
   const { id } = await store.getBucket(ref);
   const object = await store.put(id, key, c.req.raw.body ?? new Uint8Array(0), {
     httpMetadata,
@@ -100,72 +107,27 @@ function keyOf(c: ApiContext, { name }: BucketRef): string {
   return key;
 }
 
-/** Header of each member of the HTTP metadata. */
-const headerNames: Record<(typeof httpFields)[number], string> = {
-  contentType: "content-type",
-  contentLanguage: "content-language",
-  contentDisposition: "content-disposition",
-  contentEncoding: "content-encoding",
-  cacheControl: "cache-control",
-};
-
-function httpMetadataOf(c: ApiContext): HttpMetadata {
-  const metadata: HttpMetadata = {};
-  for (const field of httpFields) {
-    const value = c.req.header(headerNames[field]);
-    if (value !== undefined) metadata[field] = utf8(value);
-  }
-  const expires = timeOf(c, "expires");
-  if (expires !== undefined) metadata.cacheExpiry = expires;
-  return metadata;
+function headerOf(c: ApiContext): HeaderReader {
+  return (name) => {
+    const value = c.req.header(name);
+    return value === undefined ? undefined : utf8(value);
+  };
 }
 
-function objectHeaders(object: ObjectHead): Headers {
+function answerHeaders(object: ObjectHead): Headers {
   const headers = new Headers({
-    "content-type": "application/octet-stream",
-    etag: `"${object.etag}"`,
-    "last-modified": new Date(object.uploaded).toUTCString(),
-    "accept-ranges": "bytes",
     "cf-r2-storage-class": object.storageClass,
     // Anybody's bytes from the API's own origin: a browser must neither guess their type nor run them.
     "x-content-type-options": "nosniff",
     "content-security-policy": "default-src 'none'; sandbox",
   });
-  for (const field of httpFields) {
-    const value = object.httpMetadata[field];
-    if (value !== undefined) headers.set(headerNames[field], latin1(value));
-  }
-  const { cacheExpiry } = object.httpMetadata;
-  if (cacheExpiry !== undefined) headers.set("expires", new Date(cacheExpiry).toUTCString());
+  for (const [name, value] of Object.entries(objectHeaders(object))) headers.set(name, latin1(value));
   return headers;
 }
 
 function getOptionsOf(c: ApiContext): GetOptions {
-  const options: GetOptions = {};
-  const range = c.req.header("range");
-  if (range !== undefined) options.range = { header: range };
-  const [tags, since] = [c.req.header("if-none-match"), timeOf(c, "if-modified-since")];
-  const onlyIf: Conditions = { secondsGranularity: true };
-  if (tags !== undefined) onlyIf.etagDoesNotMatch = parseTags(tags);
-  if (since !== undefined) onlyIf.uploadedAfter = since;
-  if (tags !== undefined || since !== undefined) options.onlyIf = onlyIf;
-  return options;
-}
-
-function parseTags(header: string): EtagCondition[] {
-  if (header.trim() === "*") return [{ type: "wildcard" }];
-  return [...header.matchAll(/(W\/)?"([^"]*)"/g)].map(([, weak, value = ""]) => ({
-    type: weak ? "weak" : "strong",
-    value,
-  }));
-}
-
-function timeOf(c: ApiContext, header: string): number | undefined {
-  const text = c.req.header(header);
-  if (text === undefined) return undefined;
-  const time = Date.parse(text);
-  if (Number.isNaN(time)) throw r2Errors.invalid(`${header} is not a date.`);
-  return time;
+  const [range, onlyIf] = [c.req.header("range"), conditionsFrom(headerOf(c))];
+  return { ...(range !== undefined && { range: { header: range } }), ...(onlyIf && { onlyIf }) };
 }
 
 /** Header values travel as bytes that Node and `fetch` show as Latin-1; what R2 keeps is the UTF-8 text that they are. */
@@ -184,7 +146,16 @@ function responseBody(bytes: Bytes): ConstructorParameters<typeof Response>[0] {
   return bytes instanceof Uint8Array ? (bytes as Uint8Array<ArrayBuffer>) : ReadableStream.from(bytes);
 }
 
-function listedJson({ key, size, etag, uploaded, httpMetadata, customMetadata, storageClass }: ListedObject) {
+function listedJson({
+  key,
+  size,
+  etag,
+  uploaded,
+  httpMetadata,
+  customMetadata,
+  storageClass,
+  customerKeyMd5,
+}: ListedObject) {
   const { cacheExpiry, ...http } = httpMetadata ?? {};
   return {
     key,
@@ -194,6 +165,6 @@ function listedJson({ key, size, etag, uploaded, httpMetadata, customMetadata, s
     http_metadata: cacheExpiry === undefined ? http : { ...http, cacheExpiry: new Date(cacheExpiry).toISOString() },
     custom_metadata: customMetadata ?? {},
     storage_class: storageClass,
-    ssec: false,
+    ssec: customerKeyMd5 !== undefined,
   };
 }

@@ -7,6 +7,7 @@ import { createApi, type Api } from "#http/app.ts";
 import type { Envelope } from "#http/envelope.ts";
 import { r2Routes } from "#products/r2/routes.ts";
 import { openR2Store, type SqliteR2Store } from "#products/r2/sqlite-store.ts";
+import { r2TestParts } from "../../../test/support/r2-parts.ts";
 
 let folder: string;
 let store: SqliteR2Store;
@@ -16,9 +17,9 @@ let accounts = 0;
 
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), "solum-r2-routes-"));
-  store = await openR2Store({ db: join(folder, "r2.db"), blobs: join(folder, "r2") });
+  store = await openR2Store({ db: join(folder, "r2.db"), blobs: join(folder, "r2"), sealKey: Buffer.alloc(32, 1) });
   app = createApi();
-  app.route("/accounts/:account_id/r2", r2Routes(store));
+  app.route("/accounts/:account_id/r2", r2Routes(r2TestParts(store, store.settings)));
 });
 afterAll(async () => {
   await store.close();

@@ -1,26 +1,26 @@
 import { z } from "zod";
-import { accountOf, createRoutes, ok, param, readJson, type Api, type ApiContext } from "#http/app.ts";
+import { accountOf, createRoutes, ok, readJson, type Api, type ApiContext } from "#http/app.ts";
+import { bucketRef, jurisdictionOf } from "#products/r2/bucket-ref.ts";
 import { r2Errors } from "#products/r2/errors.ts";
 import {
-  bucketName,
-  jurisdictions,
   limits,
   locationHints,
   storageClasses,
   type Bucket,
   type BucketListOptions,
   type BucketRef,
-  type Jurisdiction,
   type StorageClass,
 } from "#products/r2/schema.ts";
 import { deleteObject, getObject, listObjects, pageSize, putObject } from "#products/r2/routes-objects.ts";
+import { settingRoutes, type SettingParts } from "#products/r2/routes-settings.ts";
 import type { R2Store } from "#products/r2/store.ts";
 
 /**
  * R2's part of the v4 API, to be mounted under `/accounts/:account_id/r2`
  * (https://developers.cloudflare.com/api/resources/r2/, wrangler-api §9).
  */
-export function r2Routes(store: R2Store): Api {
+export function r2Routes(parts: SettingParts): Api {
+  const { store } = parts;
   const app = createRoutes();
   app.get("/buckets", async (c) => listBuckets(c, store));
   app.post("/buckets", async (c) => createBucket(c, store));
@@ -31,14 +31,24 @@ export function r2Routes(store: R2Store): Api {
     return ok(c, bucketJson(await store.setStorageClass(bucketRef(c), storageClass)));
   });
   app.delete("/buckets/:bucket", async (c) => {
-    await store.deleteBucket(bucketRef(c));
+    await deleteBucket(bucketRef(c), parts);
     return ok(c, {});
   });
   app.get("/buckets/:bucket/objects", async (c) => listObjects(c, store, bucketRef(c)));
   app.get("/buckets/:bucket/objects/*", async (c) => getObject(c, store, bucketRef(c)));
   app.put("/buckets/:bucket/objects/*", async (c) => putObject(c, store, bucketRef(c), storageClassOf(c)));
   app.delete("/buckets/:bucket/objects/*", async (c) => deleteObject(c, store, bucketRef(c)));
+  app.route("/buckets/:bucket", settingRoutes(parts));
   return app;
+}
+
+/** Its custom domains go with it. */
+async function deleteBucket(ref: BucketRef, { store, settings, hosts, settle }: SettingParts): Promise<void> {
+  const { id } = await store.getBucket(ref);
+  const domains = await settings.listDomains(ref);
+  await store.deleteBucket(ref);
+  for (const { domain } of domains) await hosts.release({ host: domain, bucketId: id });
+  if (domains.length > 0) await settle();
 }
 
 const newBucket = z.object({
@@ -81,20 +91,6 @@ async function listBuckets(c: ApiContext, store: R2Store): Promise<Response> {
     { buckets: buckets.map(bucketJson) },
     { per_page: options.limit, cursor: last ? Buffer.from(last.name).toString("base64url") : "" },
   );
-}
-
-/** A name that no bucket can have is that of a bucket that does not exist. */
-function bucketRef(c: ApiContext): BucketRef {
-  const name = param(c, "bucket");
-  if (!bucketName.test(name)) throw r2Errors.noSuchBucket();
-  return { accountId: accountOf(c), name, jurisdiction: jurisdictionOf(c) };
-}
-
-function jurisdictionOf(c: ApiContext): Jurisdiction {
-  const given = c.req.header("cf-r2-jurisdiction") || "default";
-  const jurisdiction = jurisdictions.find((name) => name === given);
-  if (!jurisdiction) throw r2Errors.jurisdiction();
-  return jurisdiction;
 }
 
 function storageClassOf(c: ApiContext): StorageClass | undefined {

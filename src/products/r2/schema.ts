@@ -81,8 +81,17 @@ export type HttpMetadata = { [Name in (typeof httpFields)[number]]?: string } & 
 
 export const checksumAlgorithms = ["md5", "sha1", "sha256", "sha384", "sha512"] as const;
 export type ChecksumAlgorithm = (typeof checksumAlgorithms)[number];
+/** What only the S3 API knows. https://developers.cloudflare.com/r2/api/s3/api/ */
+export const crcAlgorithms = ["crc32", "crc32c", "crc64nvme"] as const;
+export type CrcAlgorithm = (typeof crcAlgorithms)[number];
+export type DigestAlgorithm = ChecksumAlgorithm | CrcAlgorithm;
 /** In hexadecimal, lower case. */
-export type Checksums = { [Algorithm in ChecksumAlgorithm]?: string };
+export type Checksums = { [Algorithm in DigestAlgorithm]?: string };
+
+/** Checksums of a multipart upload in the S3 API: of the parts' checksums, or of all bytes as if they were one part. */
+export type UploadChecksum = { algorithm: DigestAlgorithm; type: "COMPOSITE" | "FULL_OBJECT" };
+/** S3's checksum of the parts' checksums: its algorithm, and base64 with a hyphen and the number of parts. */
+export type CompositeChecksum = { algorithm: DigestAlgorithm; value: string };
 
 /** An object without its bytes. */
 export type ObjectHead = {
@@ -95,8 +104,11 @@ export type ObjectHead = {
   storageClass: StorageClass;
   httpMetadata: HttpMetadata;
   customMetadata: Record<string, string>;
-  /** MD5 unless it was a multipart upload, and the checksum that the put gave. */
+  /** MD5 unless it was a multipart upload, and the checksums that the put gave or asked for. */
   checksums: Checksums;
+  compositeChecksum?: CompositeChecksum;
+  /** MD5 of the key that the customer gave to encrypt it with (SSE-C), in base64 as S3 shows it. */
+  customerKeyMd5?: string;
 };
 
 /** An entity tag to compare with, the way workerd sends it. */
@@ -118,7 +130,8 @@ export type RangeRequest = { offset?: number; length?: number } | { suffix: numb
 /** A part of the bytes as it was found. */
 export type ByteRange = { offset: number; length: number };
 
-export type GetOptions = { range?: RangeRequest; onlyIf?: Conditions };
+/** `customerKey`: 32 bytes in hexadecimal (SSE-C); needed to read what was written with it, and kept nowhere. */
+export type GetOptions = { range?: RangeRequest; onlyIf?: Conditions; customerKey?: string };
 
 /** What an object is given besides its bytes. */
 export type ObjectOptions = {
@@ -126,9 +139,18 @@ export type ObjectOptions = {
   customMetadata?: Record<string, string>;
   /** Default: the bucket's. */
   storageClass?: StorageClass;
+  customerKey?: string;
 };
 
-export type PutOptions = ObjectOptions & { onlyIf?: Conditions; checksums?: Checksums };
+/** `digests`: checksums to make and keep besides those that are given. */
+export type PutOptions = ObjectOptions & {
+  onlyIf?: Conditions;
+  checksums?: Checksums;
+  digests?: readonly DigestAlgorithm[];
+};
+
+export type UploadOptions = ObjectOptions & { checksum?: UploadChecksum };
+export type PartOptions = { checksums?: Checksums; digests?: readonly DigestAlgorithm[]; customerKey?: string };
 
 export type ListOptions = {
   prefix?: string;
@@ -156,5 +178,38 @@ export type ObjectList = {
   cursor?: string;
 };
 
-/** A part as its uploader names it when completing. */
-export type UploadedPart = { part: number; etag: string };
+/** A part as its uploader names it when completing; checksums that are given must be the part's. */
+export type UploadedPart = { part: number; etag: string; checksums?: Checksums };
+
+/** A part that was uploaded. */
+export type PartHead = { part: number; etag: string; size: number; uploaded: number; checksums: Checksums };
+
+export type PartList = {
+  parts: PartHead[];
+  more: boolean;
+  storageClass: StorageClass;
+  checksum: UploadChecksum | undefined;
+};
+
+/** A multipart upload that is under way. */
+export type UploadHead = { key: string; uploadId: string; created: number; storageClass: StorageClass };
+
+export type UploadListOptions = {
+  prefix?: string;
+  delimiter?: string;
+  /** Keys after this one; with `uploadIdMarker` also later uploads of this key. */
+  keyMarker?: string;
+  uploadIdMarker?: string;
+  limit: number;
+};
+
+export type UploadList = { uploads: UploadHead[]; delimitedPrefixes: string[]; more: boolean };
+
+/** What `copy` makes of an object: what is undefined is as it was. */
+export type CopyOptions = ObjectOptions & {
+  /** Must hold of the source. */
+  sourceOnlyIf?: Conditions;
+  sourceCustomerKey?: string;
+  /** Must hold of what is there. */
+  onlyIf?: Conditions;
+};

@@ -11,7 +11,12 @@ import { r2StoreContract } from "#products/r2/store.contract.ts";
 
 let folder: string;
 const openAt = (path: string, now?: () => number) =>
-  openR2Store({ db: join(path, "r2.db"), blobs: join(path, "r2"), ...(now ? { now } : {}) });
+  openR2Store({
+    db: join(path, "r2.db"),
+    blobs: join(path, "r2"),
+    sealKey: Buffer.alloc(32, 1),
+    ...(now ? { now } : {}),
+  });
 const temporary = () => mkdtempSync(join(tmpdir(), "solum-r2-"));
 
 describe("the store in SQLite and files", () => {

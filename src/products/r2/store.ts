@@ -3,18 +3,33 @@ import type {
   BucketListOptions,
   BucketRef,
   ByteRange,
+  Checksums,
+  Conditions,
+  CopyOptions,
   GetOptions,
   ListOptions,
   ObjectHead,
   ObjectList,
-  ObjectOptions,
+  PartList,
+  PartOptions,
   PutOptions,
   StorageClass,
+  UploadList,
+  UploadListOptions,
+  UploadOptions,
   UploadedPart,
 } from "#products/r2/schema.ts";
 
 /** Bytes on their way in or out: all at once when they are few, else as they come. */
 export type Bytes = Uint8Array | AsyncIterable<Uint8Array>;
+
+/** Which object. */
+export type ObjectRef = { bucketId: string; key: string };
+/** Which upload; one of another bucket or key does not exist. */
+export type UploadRef = ObjectRef & { uploadId: string };
+
+/** What must hold of the object that is there, and checksums that the new one must have. */
+export type CompleteOptions = { onlyIf?: Conditions; checksums?: Checksums };
 
 /** An object that was asked for. */
 export type GetResult = {
@@ -46,20 +61,33 @@ export interface R2Store {
    * everything as it was.
    */
   put(bucketId: string, key: string, body: Bytes, options?: PutOptions): Promise<ObjectHead>;
+  /** The object under another name or with other metadata, without moving its bytes where it can. */
+  copy(from: ObjectRef, to: ObjectRef, options?: CopyOptions): Promise<ObjectHead>;
   /** All of these or none. How many there were. */
   delete(bucketId: string, keys: readonly string[]): Promise<number>;
   list(bucketId: string, options?: ListOptions): Promise<ObjectList>;
 
   /** The id of an upload, which lives for seven days. */
-  createMultipartUpload(bucketId: string, key: string, options?: ObjectOptions): Promise<string>;
+  createMultipartUpload(bucketId: string, key: string, options?: UploadOptions): Promise<string>;
   /** The part's entity tag. Uploading a number again replaces the part. */
-  uploadPart(bucketId: string, key: string, uploadId: string, part: number, body: Bytes): Promise<string>;
+  uploadPart(
+    bucketId: string,
+    key: string,
+    uploadId: string,
+    part: number,
+    body: Bytes,
+    options?: PartOptions,
+  ): Promise<string>;
   /** Puts the object that these parts make, in the order of their numbers. */
   completeMultipartUpload(
     bucketId: string,
     key: string,
     uploadId: string,
     parts: readonly UploadedPart[],
+    options?: CompleteOptions,
   ): Promise<ObjectHead>;
+  /** Parts with numbers above `after`. */
+  listParts(ref: UploadRef, page: { after: number; limit: number }): Promise<PartList>;
+  listUploads(bucketId: string, options: UploadListOptions): Promise<UploadList>;
   abortMultipartUpload(bucketId: string, key: string, uploadId: string): Promise<void>;
 }

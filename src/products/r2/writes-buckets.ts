@@ -27,6 +27,8 @@ export const deleteBucket = transaction("r2.deleteBucket", (db, ref: BucketRef) 
   const upload = db.prepare("SELECT 1 FROM r2_uploads WHERE bucket_id = ? AND state = 'open' LIMIT 1").get(id);
   if (object || upload) throw r2Errors.bucketNotEmpty(ref.name, ref.accountId);
   db.prepare("DELETE FROM r2_uploads WHERE bucket_id = ?").run(id);
+  db.prepare("DELETE FROM r2_settings WHERE bucket_id = ?").run(id);
+  db.prepare("DELETE FROM r2_domains WHERE bucket_id = ?").run(id);
   db.prepare("DELETE FROM r2_buckets WHERE id = ?").run(id);
 });
 
@@ -39,7 +41,7 @@ export const setStorageClass = transaction(
   },
 );
 
-function findBucket(db: WriteConnection, { accountId, jurisdiction, name }: BucketRef): string | undefined {
+export function findBucket(db: WriteConnection, { accountId, jurisdiction, name }: BucketRef): string | undefined {
   const row = db
     .prepare("SELECT id FROM r2_buckets WHERE account_id = ? AND jurisdiction = ? AND name = ?")
     .get(accountId, jurisdiction, name);

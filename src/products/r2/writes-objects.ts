@@ -1,8 +1,10 @@
 import { transaction, type WriteConnection } from "#db/schema.ts";
 import type { Blob } from "#products/r2/blob-write.ts";
 import { r2Errors } from "#products/r2/errors.ts";
+import { isLocked } from "#products/r2/locks.ts";
 import { holds } from "#products/r2/rules.ts";
 import type { Conditions, StorageClass } from "#products/r2/schema.ts";
+import type { LockRule } from "#products/r2/settings.ts";
 
 /** Metadata as its columns hold it: JSON, or nothing for an empty object, which is most of them. */
 export type MetadataText = { http: string; custom: string };
@@ -19,6 +21,7 @@ export type NewObject = MetadataText & {
   uploaded: number;
   /** Checksums besides the MD5. */
   checksums: string;
+  ssec: string;
   storageClass: StorageClass | undefined;
   data: NewData;
 };
@@ -32,18 +35,92 @@ export const putObject = transaction(
   (db, { object, onlyIf }: { object: NewObject; onlyIf: Conditions | undefined }) => {
     const bucket = bucketOf(db, object.bucketId);
     const storageClass = object.storageClass ?? bucket.storageClass;
-    return { storageClass, ...replaceObject(db, bucket.accountId, { ...object, storageClass }, onlyIf) };
+    return { storageClass, ...replaceObject(db, bucket, { ...object, storageClass }, onlyIf) };
+  },
+);
+
+/**
+ * Puts another name to the bytes of `from` when it still has the version that was looked at. `files`: new names, made on the
+ * disk already, of its files, in their order; bytes in the database are copied here.
+ */
+export const copyObject = transaction(
+  "r2.copyObject",
+  (
+    db,
+    args: {
+      from: { bucketId: string; key: string; version: string };
+      files: string[];
+      object: Omit<NewObject, "data">;
+      onlyIf: Conditions | undefined;
+    },
+  ): Removed & { storageClass: StorageClass } => {
+    const { from, files, object, onlyIf } = args;
+    const source = db
+      .prepare(
+        "SELECT inline_id, crc, bytes FROM r2_objects LEFT JOIN r2_inline ON id = inline_id WHERE bucket_id = ? AND key = ? AND version = ?",
+      )
+      .get(from.bucketId, Buffer.from(from.key), from.version);
+    if (!source) throw r2Errors.noSuchKey();
+    const { bytes } = source;
+    const data: NewData =
+      bytes instanceof Uint8Array
+        ? { kind: "inline", bytes, crc: Number(source["crc"]) }
+        : { kind: "files", blobs: blobsOf(db, from.version, files) };
+    const bucket = bucketOf(db, object.bucketId);
+    const storageClass = object.storageClass ?? bucket.storageClass;
+    return { storageClass, ...replaceObject(db, bucket, { ...object, data, storageClass }, onlyIf) };
+  },
+);
+
+function blobsOf(db: WriteConnection, version: string, files: readonly string[]): Blob[] {
+  const rows = db.prepare("SELECT size, crc FROM r2_extents WHERE version = ? ORDER BY start").all(version);
+  if (rows.length !== files.length) throw r2Errors.noSuchKey();
+  return rows.map((row, at) => ({ file: files[at] ?? "", size: Number(row["size"]), crc: Number(row["crc"]) }));
+}
+
+/** One object that a lifecycle rule has come to; nothing happens when it was replaced since. */
+export type LifecycleStep = { key: Uint8Array; version: string; action: "delete" | "InfrequentAccess" };
+
+/** Deletes or moves objects whose time has come, but none that is locked. How many of each. */
+export const applyLifecycle = transaction(
+  "r2.applyLifecycle",
+  (db, { bucketId, steps, now }: { bucketId: string; steps: LifecycleStep[]; now: number }) => {
+    const { lockRules } = bucketOf(db, bucketId);
+    const removed: string[] = [];
+    let [deleted, moved] = [0, 0];
+    for (const { key, version, action } of steps) {
+      const row = db
+        .prepare("SELECT version, inline_id, uploaded FROM r2_objects WHERE bucket_id = ? AND key = ? AND version = ?")
+        .get(bucketId, key, version);
+      if (!row) continue;
+      if (action === "InfrequentAccess") {
+        db.prepare("UPDATE r2_objects SET storage_class = ? WHERE bucket_id = ? AND key = ?").run(
+          action,
+          bucketId,
+          key,
+        );
+        moved++;
+        continue;
+      }
+      const there = { key: Buffer.from(key).toString(), uploaded: Number(row["uploaded"]) };
+      if (lockRules && isLocked(lockRules, there, now)) continue;
+      db.prepare("DELETE FROM r2_objects WHERE bucket_id = ? AND key = ?").run(bucketId, key);
+      removed.push(...dropData(db, toOld(row)));
+      deleted++;
+    }
+    return { removed, deleted, moved };
   },
 );
 
 /** All of them or none. */
 export const deleteObjects = transaction(
   "r2.deleteObjects",
-  (db, { bucketId, keys }: { bucketId: string; keys: string[] }): Removed & { deleted: number } => {
-    bucketOf(db, bucketId);
+  (db, { bucketId, keys, now }: { bucketId: string; keys: string[]; now: number }): Removed & { deleted: number } => {
+    const { lockRules } = bucketOf(db, bucketId);
     const removed: string[] = [];
     let deleted = 0;
     for (const key of keys) {
+      if (lockRules) refuseLocked(db, bucketId, key, lockRules, now);
       const row = db
         .prepare("DELETE FROM r2_objects WHERE bucket_id = ? AND key = ? RETURNING version, inline_id")
         .get(bucketId, Buffer.from(key));
@@ -55,16 +132,31 @@ export const deleteObjects = transaction(
   },
 );
 
-export function bucketOf(db: WriteConnection, id: string): { accountId: string; storageClass: StorageClass } {
-  const row = db.prepare("SELECT account_id, storage_class FROM r2_buckets WHERE id = ?").get(id);
+/** What a write needs to know of its bucket. */
+export type WriteBucket = { accountId: string; storageClass: StorageClass; lockRules: LockRule[] | undefined };
+
+export function bucketOf(db: WriteConnection, id: string): WriteBucket {
+  const row = db.prepare("SELECT account_id, storage_class, lock_rules FROM r2_buckets WHERE id = ?").get(id);
   if (!row) throw r2Errors.noSuchBucket();
-  return { accountId: String(row["account_id"]), storageClass: row["storage_class"] as StorageClass };
+  const rules = String(row["lock_rules"]);
+  return {
+    accountId: String(row["account_id"]),
+    storageClass: row["storage_class"] as StorageClass,
+    lockRules: rules === "" ? undefined : (JSON.parse(rules) as LockRule[]),
+  };
+}
+
+function refuseLocked(db: WriteConnection, bucketId: string, key: string, rules: LockRule[], now: number): void {
+  const row = db
+    .prepare("SELECT uploaded FROM r2_objects WHERE bucket_id = ? AND key = ?")
+    .get(bucketId, Buffer.from(key));
+  if (row && isLocked(rules, { key, uploaded: Number(row["uploaded"]) }, now)) throw r2Errors.locked();
 }
 
 /** Writes the object's rows in place of those of the object that is there. */
 export function replaceObject(
   db: WriteConnection,
-  accountId: string,
+  { accountId, lockRules }: WriteBucket,
   object: NewObject & { storageClass: StorageClass },
   onlyIf?: Conditions,
 ): Removed {
@@ -77,6 +169,10 @@ export function replaceObject(
     if (!holds(onlyIf, there)) throw r2Errors.precondition();
   }
   const old = row && toOld(row);
+  if (row && lockRules) {
+    const there = { key: object.key, uploaded: Number(row["uploaded"]) };
+    if (isLocked(lockRules, there, object.uploaded)) throw r2Errors.locked();
+  }
   const { data } = object;
   // The usual overwrite of a small object by a small one: its row of bytes is used again.
   const reused = data.kind === "inline" ? old?.inlineId : undefined;
@@ -84,7 +180,7 @@ export function replaceObject(
   const inlineId = data.kind === "inline" ? writeInline(db, accountId, data, reused) : null;
   if (data.kind === "files") writeExtents(db, accountId, object.version, data.blobs);
   db.prepare(
-    "INSERT OR REPLACE INTO r2_objects (bucket_id, key, account_id, version, size, etag, uploaded, storage_class, inline_id, http, custom, checksums) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    "INSERT OR REPLACE INTO r2_objects (bucket_id, key, account_id, version, size, etag, uploaded, storage_class, inline_id, http, custom, checksums, ssec) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
   ).run(
     object.bucketId,
     key,
@@ -98,6 +194,7 @@ export function replaceObject(
     object.http,
     object.custom,
     object.checksums,
+    object.ssec,
   );
   return { removed };
 }

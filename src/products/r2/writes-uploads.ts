@@ -1,19 +1,32 @@
 import { createHash } from "node:crypto";
 import { transaction, type WriteConnection } from "#db/schema.ts";
 import type { Blob } from "#products/r2/blob-write.ts";
+import { combineCrcs } from "#products/r2/crc.ts";
+import { compareDigests, digestsOf } from "#products/r2/digests.ts";
 import { r2Errors } from "#products/r2/errors.ts";
-import { limits, type StorageClass, type UploadedPart } from "#products/r2/schema.ts";
+import {
+  crcAlgorithms,
+  limits,
+  type Checksums,
+  type CompositeChecksum,
+  type Conditions,
+  type StorageClass,
+  type UploadChecksum,
+  type UploadedPart,
+} from "#products/r2/schema.ts";
+import type { UploadRef } from "#products/r2/store.ts";
 import { bucketOf, replaceObject, type MetadataText, type Removed } from "#products/r2/writes-objects.ts";
-
-/** Which upload; one of another bucket or key does not exist. */
-export type UploadRef = { bucketId: string; key: string; uploadId: string };
 
 export const createUpload = transaction(
   "r2.createUpload",
-  (db, upload: UploadRef & MetadataText & { storageClass: StorageClass | undefined; now: number }) => {
+  (
+    db,
+    upload: UploadRef &
+      MetadataText & { storageClass: StorageClass | undefined; ssec: string; checksum: string; now: number },
+  ) => {
     const bucket = bucketOf(db, upload.bucketId);
     db.prepare(
-      "INSERT INTO r2_uploads (id, account_id, bucket_id, key, state, created, storage_class, http, custom) VALUES (?, ?, ?, ?, 'open', ?, ?, ?, ?)",
+      "INSERT INTO r2_uploads (id, account_id, bucket_id, key, state, created, storage_class, http, custom, ssec, checksum) VALUES (?, ?, ?, ?, 'open', ?, ?, ?, ?, ?, ?)",
     ).run(
       upload.uploadId,
       bucket.accountId,
@@ -23,6 +36,8 @@ export const createUpload = transaction(
       upload.storageClass ?? bucket.storageClass,
       upload.http,
       upload.custom,
+      upload.ssec,
+      upload.checksum,
     );
   },
 );
@@ -30,20 +45,34 @@ export const createUpload = transaction(
 /** A part of the same number is replaced. */
 export const putPart = transaction(
   "r2.putPart",
-  (db, { ref, part, etag, blob, now }: { ref: UploadRef; part: number; etag: string; blob: Blob; now: number }) => {
+  (db, args: { ref: UploadRef; part: number; etag: string; checksums: string; blob: Blob; now: number }) => {
+    const { ref, part, etag, checksums, blob, now } = args;
     const { accountId } = openUpload(db, ref, now);
     const old = db.prepare("SELECT file FROM r2_parts WHERE upload_id = ? AND part = ?").get(ref.uploadId, part);
     db.prepare(
-      "INSERT OR REPLACE INTO r2_parts (upload_id, part, account_id, etag, uploaded, file, size, crc) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-    ).run(ref.uploadId, part, accountId, etag, now, blob.file, blob.size, blob.crc);
+      "INSERT OR REPLACE INTO r2_parts (upload_id, part, account_id, etag, uploaded, file, size, crc, checksums) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    ).run(ref.uploadId, part, accountId, etag, now, blob.file, blob.size, blob.crc, checksums);
     return { removed: old ? [String(old["file"])] : [] } satisfies Removed;
   },
 );
 
+type CompleteArgs = {
+  ref: UploadRef;
+  parts: UploadedPart[];
+  version: string;
+  now: number;
+  onlyIf: Conditions | undefined;
+  /** Of the whole object, to compare with. */
+  checksums: Checksums | undefined;
+};
+
+/** What the checksums column of an object holds. */
+export type StoredChecksums = Checksums & { composite?: CompositeChecksum };
+
 /** The object takes over the files of its parts; no byte is copied. */
 export const completeUpload = transaction(
   "r2.completeUpload",
-  (db, { ref, parts, version, now }: { ref: UploadRef; parts: UploadedPart[]; version: string; now: number }) => {
+  (db, { ref, parts, version, now, onlyIf, checksums: given }: CompleteArgs) => {
     const upload = openUpload(db, ref, now);
     const there = partsOf(db, ref.uploadId);
     const chosen = choose(parts, there);
@@ -53,24 +82,27 @@ export const completeUpload = transaction(
     for (const part of chosen) digest.update(part.etag, "hex");
     const etag = `${digest.digest("hex")}-${chosen.length}`;
     const blobs = chosen.filter((part) => part.size > 0);
-    const { storageClass, http, custom } = upload;
-    const { removed } = replaceObject(db, upload.accountId, {
-      bucketId: ref.bucketId,
-      key: ref.key,
-      version,
-      size,
-      etag,
-      uploaded: now,
-      storageClass,
-      http,
-      custom,
-      checksums: "",
-      data: { kind: "files", blobs },
-    });
+    const { storageClass, http, custom, ssec } = upload;
+    const checksums = checksumsOfAll(upload.checksum, chosen);
+    compareDigests(given, checksums);
+    const object = { bucketId: ref.bucketId, key: ref.key, version, size, etag, uploaded: now, storageClass } as const;
+    const { removed } = replaceObject(
+      db,
+      bucketOf(db, ref.bucketId),
+      {
+        ...object,
+        http,
+        custom,
+        ssec,
+        checksums: Object.keys(checksums).length > 0 ? JSON.stringify(checksums) : "",
+        data: { kind: "files", blobs },
+      },
+      onlyIf,
+    );
     const kept = new Set(blobs.map((blob) => blob.file));
     for (const { file } of there.values()) if (!kept.has(file)) removed.push(file);
     close(db, ref.uploadId, "completed");
-    return { removed, size, etag, storageClass, http, custom };
+    return { removed, size, etag, storageClass, http, custom, ssec, checksums };
   },
 );
 
@@ -79,6 +111,14 @@ export const abortUpload = transaction("r2.abortUpload", (db, ref: UploadRef): R
   const upload = findUpload(db, ref);
   if (!upload) throw r2Errors.noSuchUpload();
   return { removed: upload.state === "open" ? abandon(db, ref.uploadId) : [] };
+});
+
+/** Aborts uploads of one bucket that a lifecycle rule has come to. */
+export const abortUploads = transaction("r2.abortUploads", (db, { uploadIds }: { uploadIds: string[] }): Removed => {
+  const open = uploadIds.filter(
+    (id) => db.prepare("SELECT 1 FROM r2_uploads WHERE id = ? AND state = 'open'").get(id) !== undefined,
+  );
+  return { removed: open.flatMap((id) => abandon(db, id)) };
 });
 
 /** Uploads that one change ends and forgets, so that no other waits long for it: an upload can have 10,000 parts. */
@@ -116,10 +156,12 @@ function close(db: WriteConnection, uploadId: string, state: "completed" | "abor
   db.prepare("UPDATE r2_uploads SET state = ? WHERE id = ?").run(state, uploadId);
 }
 
-type Part = Blob & { part: number; etag: string };
+type Part = Blob & { part: number; etag: string; checksums: Checksums };
 
 function partsOf(db: WriteConnection, uploadId: string): Map<number, Part> {
-  const rows = db.prepare("SELECT part, etag, file, size, crc FROM r2_parts WHERE upload_id = ?").all(uploadId);
+  const rows = db
+    .prepare("SELECT part, etag, file, size, crc, checksums FROM r2_parts WHERE upload_id = ?")
+    .all(uploadId);
   return new Map(
     rows.map((row) => [
       Number(row["part"]),
@@ -129,6 +171,7 @@ function partsOf(db: WriteConnection, uploadId: string): Map<number, Part> {
         file: String(row["file"]),
         size: Number(row["size"]),
         crc: Number(row["crc"]),
+        checksums: row["checksums"] === "" ? {} : (JSON.parse(String(row["checksums"])) as Checksums),
       },
     ]),
   );
@@ -139,9 +182,13 @@ function partsOf(db: WriteConnection, uploadId: string): Map<number, Part> {
  * in which R2 makes them: existence, least size by the list, equal sizes by number.
  */
 function choose(wanted: readonly UploadedPart[], there: ReadonlyMap<number, Part>): Part[] {
-  const chosen = wanted.map(({ part, etag }) => {
+  const chosen = wanted.map(({ part, etag, checksums = {} }) => {
     const found = there.get(part);
     if (found?.etag !== etag) throw r2Errors.noSuchPart();
+    for (const [algorithm, sum] of Object.entries(checksums)) {
+      const actual = found.checksums[algorithm as keyof Checksums];
+      if (actual !== undefined && actual !== sum) throw r2Errors.noSuchPart();
+    }
     return found;
   });
   if (new Set(chosen).size < chosen.length) throw r2Errors.noSuchPart();
@@ -153,12 +200,35 @@ function choose(wanted: readonly UploadedPart[], there: ReadonlyMap<number, Part
   return sorted;
 }
 
-type Upload = MetadataText & { accountId: string; state: string; created: number; storageClass: StorageClass };
+/** The object's checksum, when every part has one of the upload's algorithm. */
+function checksumsOfAll(checksum: UploadChecksum | undefined, parts: readonly Part[]): StoredChecksums {
+  if (!checksum) return {};
+  const { algorithm, type } = checksum;
+  const sums = parts.flatMap((part) => {
+    const crc = part.checksums[algorithm];
+    return crc === undefined ? [] : [{ crc, size: part.size }];
+  });
+  if (sums.length < parts.length) return {};
+  const crcAlgorithm = crcAlgorithms.find((name) => name === algorithm);
+  if (type === "FULL_OBJECT") return crcAlgorithm ? { [crcAlgorithm]: combineCrcs(crcAlgorithm, sums) } : {};
+  const all = Buffer.from(sums.map(({ crc }) => crc).join(""), "hex");
+  const sum = Buffer.from(digestsOf(all, [algorithm])[algorithm] ?? "", "hex").toString("base64");
+  return { composite: { algorithm, value: `${sum}-${parts.length}` } };
+}
+
+type Upload = MetadataText & {
+  accountId: string;
+  state: string;
+  created: number;
+  storageClass: StorageClass;
+  ssec: string;
+  checksum: UploadChecksum | undefined;
+};
 
 function findUpload(db: WriteConnection, { bucketId, key, uploadId }: UploadRef): Upload | undefined {
   const row = db
     .prepare(
-      "SELECT account_id, state, created, storage_class, http, custom FROM r2_uploads WHERE id = ? AND bucket_id = ? AND key = ?",
+      "SELECT account_id, state, created, storage_class, http, custom, ssec, checksum FROM r2_uploads WHERE id = ? AND bucket_id = ? AND key = ?",
     )
     .get(uploadId, bucketId, Buffer.from(key));
   return (
@@ -169,6 +239,8 @@ function findUpload(db: WriteConnection, { bucketId, key, uploadId }: UploadRef)
       storageClass: row["storage_class"] as StorageClass,
       http: String(row["http"]),
       custom: String(row["custom"]),
+      ssec: String(row["ssec"]),
+      checksum: row["checksum"] === "" ? undefined : (JSON.parse(String(row["checksum"])) as UploadChecksum),
     }
   );
 }

@@ -1,5 +1,6 @@
 import type { DatabaseSchema } from "#db/schema.ts";
 import * as buckets from "#products/r2/writes-buckets.ts";
+import * as settingWrites from "#products/r2/writes-settings.ts";
 import * as objects from "#products/r2/writes-objects.ts";
 import * as uploads from "#products/r2/writes-uploads.ts";
 
@@ -79,20 +80,67 @@ CREATE TABLE r2_parts (
 ) WITHOUT ROWID, STRICT;
 `;
 
+/**
+ * `ssec`: what is kept of a customer's key (`customer-key.ts`). `checksum`: an upload's `UploadChecksum`. `lock_rules` stand in
+ * the bucket's row because every write reads that anyway.
+ */
+const settings = `
+ALTER TABLE r2_buckets ADD COLUMN lock_rules TEXT NOT NULL DEFAULT '';
+ALTER TABLE r2_objects ADD COLUMN ssec TEXT NOT NULL DEFAULT '';
+ALTER TABLE r2_uploads ADD COLUMN ssec TEXT NOT NULL DEFAULT '';
+ALTER TABLE r2_uploads ADD COLUMN checksum TEXT NOT NULL DEFAULT '';
+ALTER TABLE r2_parts ADD COLUMN checksums TEXT NOT NULL DEFAULT '';
+
+CREATE TABLE r2_settings (
+  bucket_id TEXT NOT NULL,
+  name TEXT NOT NULL,
+  account_id TEXT NOT NULL,
+  value TEXT NOT NULL,
+  PRIMARY KEY (bucket_id, name)
+) WITHOUT ROWID, STRICT;
+
+CREATE TABLE r2_domains (
+  host TEXT PRIMARY KEY,
+  account_id TEXT NOT NULL,
+  bucket_id TEXT NOT NULL,
+  value TEXT NOT NULL
+) WITHOUT ROWID, STRICT;
+CREATE INDEX r2_domains_of_bucket ON r2_domains (bucket_id);
+
+CREATE TABLE r2_access_keys (
+  id TEXT PRIMARY KEY,
+  account_id TEXT NOT NULL,
+  secret BLOB NOT NULL,
+  value TEXT NOT NULL,
+  created INTEGER NOT NULL
+) WITHOUT ROWID, STRICT;
+CREATE INDEX r2_access_keys_of_account ON r2_access_keys (account_id, created, id);
+`;
+
 /** R2's tables and changes, for the writer thread of the file that holds them. */
 export const r2Schema: DatabaseSchema = {
   product: "r2",
-  migrations: [tables],
+  migrations: [tables, settings],
   transactions: [
     buckets.createBucket,
     buckets.deleteBucket,
     buckets.setStorageClass,
     objects.putObject,
     objects.deleteObjects,
+    objects.copyObject,
+    objects.applyLifecycle,
     uploads.createUpload,
     uploads.putPart,
     uploads.completeUpload,
     uploads.abortUpload,
+    uploads.abortUploads,
     uploads.expireUploads,
+    settingWrites.setSetting,
+    settingWrites.addDomain,
+    settingWrites.updateDomain,
+    settingWrites.removeDomain,
+    settingWrites.addAccessKey,
+    settingWrites.updateAccessKey,
+    settingWrites.removeAccessKey,
   ],
 };
