@@ -1,8 +1,9 @@
 import type { Config } from "#config.ts";
 import type { AccountStore } from "#products/accounts/store.ts";
+import { publicLabel, requestBytesMax } from "#products/r2/public-host.ts";
 import type { Worker } from "#products/workers/schema.ts";
 import type { WorkerAddress } from "#products/workers/wire.ts";
-import { workerHost } from "#runtime/table.ts";
+import { workerHost, type TableInput } from "#runtime/table.ts";
 
 /** Labels below the app domain that the platform keeps for itself (DESIGN.md, Names and addresses). */
 export const reservedNames: ReadonlySet<string> = new Set([
@@ -19,6 +20,12 @@ export const reservedNames: ReadonlySet<string> = new Set([
 /** Host of R2's S3 endpoint. */
 export function s3Host({ s3Host: given, appDomain }: Config): string {
   return given ?? `s3.${appDomain}`;
+}
+
+/** What of R2 the ingress sends where. */
+export function r2Hosts(config: Config, socket: string): TableInput["r2"] {
+  const publicDomain = `${publicLabel}.${config.appDomain}`;
+  return { socket, endpoint: s3Host(config), publicDomain, bodyBytesMax: requestBytesMax };
 }
 
 /** `scheme://host[:port]` of a public host. */

@@ -12,7 +12,7 @@ export type TableInput = AppHosts & {
   /** Public buckets' own hosts. */
   bucketHosts: readonly string[];
   /** R2's public side: its socket, the host of the S3 endpoint, and what buckets' platform hosts are below. */
-  r2: { socket: string; endpoint: string; publicDomain: string };
+  r2: { socket: string; endpoint: string; publicDomain: string; bodyBytesMax: number };
   /** Previews in use; each is only what `previewOf` says now. */
   previews: readonly Preview[];
   targetOf: (versionId: string) => FrontTarget;
@@ -83,7 +83,7 @@ function addPreviews(table: RoutingTable, input: TableInput): void {
 
 /** The S3 endpoint, buckets' hosts below it, and public buckets. */
 function addBuckets(table: RoutingTable, { r2, bucketHosts }: TableInput): void {
-  const route: Route = { kind: "platform", socket: r2.socket };
+  const route: Route = { kind: "platform", socket: r2.socket, bodyBytesMax: r2.bodyBytesMax };
   for (const host of [r2.endpoint, ...bucketHosts]) table.hosts[host] = route;
   for (const host of [`*.${r2.endpoint}`, `*.${r2.publicDomain}`]) table.patterns.push({ host, path: "/*", route });
 }

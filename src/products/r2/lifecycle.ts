@@ -4,7 +4,7 @@ import type { Position } from "#products/r2/listing.ts";
 import * as reads from "#products/r2/reads.ts";
 import { readOldUploads } from "#products/r2/reads-uploads.ts";
 import type { LifecycleCondition, LifecycleRule } from "#products/r2/settings.ts";
-import type { LocalParts } from "#products/r2/sqlite-store.ts";
+import type { LocalParts } from "#products/r2/local-parts.ts";
 import { applyLifecycle, type LifecycleStep } from "#products/r2/writes-objects.ts";
 import { abortUploads } from "#products/r2/writes-uploads.ts";
 

@@ -20,7 +20,7 @@ import type {
   ObjectHead,
   PutOptions,
 } from "#products/r2/schema.ts";
-import type { BodyHooks, LocalParts } from "#products/r2/sqlite-store.ts";
+import type { BodyHooks, LocalParts } from "#products/r2/local-parts.ts";
 import type { Bytes, GetResult, ObjectRef } from "#products/r2/store.ts";
 import * as writes from "#products/r2/writes-objects.ts";
 

@@ -20,7 +20,7 @@ import {
   type UploadListOptions,
   type UploadOptions,
 } from "#products/r2/schema.ts";
-import type { BodyHooks, LocalParts } from "#products/r2/sqlite-store.ts";
+import type { BodyHooks, LocalParts } from "#products/r2/local-parts.ts";
 import type { Bytes, CompleteOptions, ObjectRef, UploadRef } from "#products/r2/store.ts";
 import * as writes from "#products/r2/writes-uploads.ts";
 

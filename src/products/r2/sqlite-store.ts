@@ -3,10 +3,11 @@ import { createLogger } from "#core/log.ts";
 import { openDatabase, type Database } from "#db/database.ts";
 import { BlobFolder } from "#products/r2/blob-folder.ts";
 import { r2Errors } from "#products/r2/errors.ts";
-import { createHashPool, type HashPool } from "#products/r2/hash-pool.ts";
+import { createHashPool } from "#products/r2/hash-pool.ts";
 import { runLifecycle } from "#products/r2/lifecycle.ts";
 import { listObjects } from "#products/r2/listing.ts";
 import { LocalObjects } from "#products/r2/local-objects.ts";
+import type { BodyHooks, LocalParts } from "#products/r2/local-parts.ts";
 import { LocalUploads } from "#products/r2/local-uploads.ts";
 import * as reads from "#products/r2/reads.ts";
 import { checkKey } from "#products/r2/rules.ts";
@@ -16,8 +17,6 @@ import {
   type Bucket,
   type BucketListOptions,
   type BucketRef,
-  type Checksums,
-  type DigestAlgorithm,
   type ListOptions,
   type ObjectHead,
   type ObjectList,
@@ -36,12 +35,6 @@ import * as uploadWrites from "#products/r2/writes-uploads.ts";
 const log = createLogger("r2.store");
 
 const tendEveryMs = 3600 * 1000;
-
-/**
- * For callers in this process: `check` sees the checksums of all bytes before anything is visible, and throws when they are
- * not what a signature or a trailer said. Those of `checkedOnly` are made for it and not kept.
- */
-export type BodyHooks = { check?: (found: Checksums) => void; checkedOnly?: readonly DigestAlgorithm[] };
 
 export type SqliteR2Store = R2Store &
   AsyncDisposable & {
@@ -71,9 +64,6 @@ export type LocalOptions = {
   /** The clock. */
   now?: () => number;
 };
-
-/** What the parts of the store share. */
-export type LocalParts = { db: Database; folder: BlobFolder; hashes: HashPool; now: () => number };
 
 /** R2 in one SQLite file and a folder of immutable files; one process at a time. */
 export async function openR2Store(options: LocalOptions): Promise<SqliteR2Store> {

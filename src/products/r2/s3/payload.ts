@@ -5,7 +5,7 @@ import { compareDigests, digestsOf } from "#products/r2/digests.ts";
 import { s3Errors } from "#products/r2/s3/s3-errors.ts";
 import type { S3Request } from "#products/r2/s3/s3-request.ts";
 import { chunkSignature, sameText, sha256, type SignatureChain, type Verified } from "#products/r2/s3/signature.ts";
-import type { BodyHooks } from "#products/r2/sqlite-store.ts";
+import type { BodyHooks } from "#products/r2/local-parts.ts";
 import type { Bytes } from "#products/r2/store.ts";
 
 /** The bytes of an object on their way in, with all that must be true of them in the end. */
@@ -218,6 +218,7 @@ class ChunkReader {
   finish(): void {
     // A last empty line is what some clients leave out.
     if (this.#state === "trailers" && this.#line === "") this.#endTrailers();
+    if (this.#line !== "") throw s3Errors.chunks("There is something behind the last chunk.");
     if (this.#state !== "done" || this.#received !== this.#options.length) throw s3Errors.incompleteBody();
   }
 
