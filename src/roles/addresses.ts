@@ -3,7 +3,8 @@ import type { AccountStore } from "#products/accounts/store.ts";
 import { publicLabel, requestBytesMax } from "#products/r2/public-host.ts";
 import type { Worker } from "#products/workers/schema.ts";
 import type { WorkerAddress } from "#products/workers/wire.ts";
-import { workerHost, type TableInput } from "#runtime/table.ts";
+import type { Route } from "#runtime/routes.ts";
+import { workerHost, type PlatformRoutes } from "#runtime/table.ts";
 
 /** Labels below the app domain that the platform keeps for itself (DESIGN.md, Names and addresses). */
 export const reservedNames: ReadonlySet<string> = new Set([
@@ -22,10 +23,16 @@ export function s3Host({ s3Host: given, appDomain }: Config): string {
   return given ?? `s3.${appDomain}`;
 }
 
-/** What of R2 the ingress sends where. */
-export function r2Hosts(config: Config, socket: string): TableInput["r2"] {
-  const publicDomain = `${publicLabel}.${config.appDomain}`;
-  return { socket, endpoint: s3Host(config), publicDomain, bodyBytesMax: requestBytesMax };
+/** The S3 endpoint, buckets' hosts below it, and public buckets under our domain and their owners'. */
+export function platformRoutes(config: Config, socket: string): (bucketHosts: readonly string[]) => PlatformRoutes {
+  const route: Route = { kind: "platform", socket, bodyBytesMax: requestBytesMax };
+  const endpoint = s3Host(config);
+  const below = [`*.${endpoint}`, `*.${publicLabel}.${config.appDomain}`];
+  const patterns = below.map((host) => ({ host, path: "/*", route }));
+  return (bucketHosts) => ({
+    hosts: Object.fromEntries([...bucketHosts, endpoint].map((host) => [host, route])),
+    patterns,
+  });
 }
 
 /** `scheme://host[:port]` of a public host. */

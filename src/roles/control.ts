@@ -81,10 +81,9 @@ export async function runControl(runtimeFolder: string): Promise<void> {
     d1Analytics: d1.analytics,
     queues,
     logs,
-    zones: { store: zoneStore(db, config), settle: () => deployer.settle() },
+    zones,
     // `ws:` or `wss:`, as the console is reached.
     tails: { store: tails, socketUrl: (key) => `${consoleUrl.replace(/^http/, "ws")}${tailSocketPath}${key}` },
-    zones,
     workers: {
       store: workers,
       assets,

@@ -12,7 +12,7 @@ import { d1Piece } from "#products/d1/binding.ts";
 import { kvPiece } from "#products/kv/binding.ts";
 import { r2Piece } from "#products/r2/binding.ts";
 import type { RunnableVersion } from "#products/workers/runnable.ts";
-import { r2Hosts } from "#roles/addresses.ts";
+import { platformRoutes } from "#roles/addresses.ts";
 import { desiredReader } from "#roles/desired-reader.ts";
 import { routerSettings } from "#roles/egress-rules.ts";
 import { ensureKeys, readKeys } from "#roles/keys.ts";
@@ -103,7 +103,7 @@ export async function startSupervisor(config: Config): Promise<RunningSupervisor
     refusesCompatibility: compatibilityChecker({ workerd, newestDate, folder: runtime.service("compatibility") }),
     consoleHost: config.consoleHost,
     appDomain: config.appDomain,
-    r2: r2Hosts(config, runtime.s3),
+    platformRoutes: platformRoutes(config, runtime.s3),
     drainMs: config.drainMs,
   });
 

@@ -16,7 +16,7 @@ import { findChildren } from "#runtime/proc.ts";
 import type { RoutingTable } from "#runtime/routes.ts";
 import type { SandboxReport } from "#runtime/sandbox.ts";
 import type { FoundChild, ServiceDefinition, Services, ServiceStatus } from "#runtime/services.ts";
-import { buildTable, sameTable, type TableInput } from "#runtime/table.ts";
+import { buildTable, sameTable, type PlatformRoutes } from "#runtime/table.ts";
 import type { WorkerSockets } from "#runtime/worker-sockets.ts";
 
 /** What should run, as the control database says it. */
@@ -51,7 +51,8 @@ export type SupervisorParts = {
   refusesCompatibility: (date: string, flags: readonly string[]) => Promise<string | undefined>;
   consoleHost: string;
   appDomain: string;
-  r2: TableInput["r2"];
+  /** Routes to processes of the platform; public buckets have hosts of their own. */
+  platformRoutes: (bucketHosts: readonly string[]) => PlatformRoutes;
   drainMs: number;
 };
 
@@ -244,7 +245,7 @@ export class Supervisor {
       desired: desired.workers,
       accountLabels: desired.accountLabels,
       zones: desired.zones,
-      bucketHosts: desired.bucketHosts,
+      platform: this.#parts.platformRoutes(desired.bucketHosts),
       previews,
       targetOf: (versionId) => fronts.targetOf(versionId),
       previous: this.#acknowledged?.table,

@@ -27,6 +27,7 @@ const build = (input: Partial<TableInput>) => {
     generation: 1,
     desired: [],
     zones: { routes: [], domains: [] },
+    platform: { hosts: {}, patterns: [] },
     previews: [],
     accountLabels: new Map([
       ["anna", undefined],
@@ -46,6 +47,13 @@ const routeTo = (script: string, ...versions: [target: string, weight: number][]
   kind: "worker",
   script,
   versions: versions.map(([target, weight]) => ({ target, weight })),
+});
+
+test("a process of the platform has hosts of its own, but not the console's", () => {
+  const route = { kind: "platform", socket: "/run/s3.sock", bodyBytesMax: 5 } as const;
+  const patterns = [{ host: "*.s3.test", path: "/*", route }];
+  const table = build({ platform: { hosts: { "s3.test": route, "console.test": route }, patterns } });
+  expect(table).toMatchObject({ hosts: { "s3.test": route, "console.test": { kind: "console" } }, patterns });
 });
 
 test("a Worker answers at its host, one of a later account below its label", () => {

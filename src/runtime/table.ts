@@ -9,10 +9,8 @@ export type TableInput = AppHosts & {
   generation: number;
   desired: readonly DesiredWorker[];
   zones: DesiredZones;
-  /** Public buckets' own hosts. */
-  bucketHosts: readonly string[];
-  /** R2's public side: its socket, the host of the S3 endpoint, and what buckets' platform hosts are below. */
-  r2: { socket: string; endpoint: string; publicDomain: string; bodyBytesMax: number };
+  /** What goes to processes of the platform. */
+  platform: PlatformRoutes;
   /** Previews in use; each is only what `previewOf` says now. */
   previews: readonly Preview[];
   targetOf: (versionId: string) => FrontTarget;
@@ -20,6 +18,9 @@ export type TableInput = AppHosts & {
   previous: RoutingTable | undefined;
   consoleHost: string;
 };
+
+/** Hosts and patterns that lead to no Worker: R2's endpoint, public buckets. */
+export type PlatformRoutes = Pick<RoutingTable, "hosts" | "patterns">;
 
 type WorkerRoute = Route & { kind: "worker" };
 
@@ -48,7 +49,8 @@ export function buildTable(input: TableInput): RoutingTable {
     routes.set(worker.id, route);
   }
   addPreviews(table, input);
-  addBuckets(table, input);
+  Object.assign(table.hosts, input.platform.hosts);
+  table.patterns.push(...input.platform.patterns);
   addZones(table, input.zones, routes);
   // A Worker's own host goes before a custom domain or a preview that says the same, and the console's before everything.
   for (const { worker } of input.desired) {
@@ -79,13 +81,6 @@ function addPreviews(table: RoutingTable, input: TableInput): void {
     table.targets[version.id] ??= targetFor(worker, version, input);
     table.hosts[host] = { kind: "worker", script: worker.name, versions: [{ target: version.id, weight: 100 }] };
   }
-}
-
-/** The S3 endpoint, buckets' hosts below it, and public buckets. */
-function addBuckets(table: RoutingTable, { r2, bucketHosts }: TableInput): void {
-  const route: Route = { kind: "platform", socket: r2.socket, bodyBytesMax: r2.bodyBytesMax };
-  for (const host of [r2.endpoint, ...bucketHosts]) table.hosts[host] = route;
-  for (const host of [`*.${r2.endpoint}`, `*.${r2.publicDomain}`]) table.patterns.push({ host, path: "/*", route });
 }
 
 /** A route of a Worker that is not deployed yet leads to no Worker. */
