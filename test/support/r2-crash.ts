@@ -12,6 +12,8 @@ import type { SqliteR2Store } from "#products/r2/sqlite-store.ts";
  */
 export const bucketRef = { accountId: "a1", name: "crashed", jurisdiction: "default" } as const;
 
+export const sourcesRef = { ...bucketRef, name: "sources" } as const;
+
 /** Bytes that follow from a name, so that whoever reads them knows whether they are whole. */
 export function bytesFor(name: string, size: number): Buffer {
   return Buffer.alloc(size, createHash("sha512").update(name).digest());
@@ -24,9 +26,14 @@ export const paths = (folder: string) => ({
 });
 
 /** What can be done with a key; `size` is that of the object afterwards, undefined when there is none. */
-export type Operation = { key: string; name: string; kind: "small" | "large" | "multipart" | "delete"; size: number };
+export type Operation = {
+  key: string;
+  name: string;
+  kind: "small" | "large" | "multipart" | "copy" | "delete";
+  size: number;
+};
 
-export const stepScenarios = ["put over large", "put over small", "part", "complete", "delete"] as const;
+export const stepScenarios = ["put over large", "put over small", "part", "complete", "copy", "delete"] as const;
 export type StepScenario = (typeof stepScenarios)[number];
 
 const say = (line: string) => writeSync(1, `${line}\n`);
@@ -47,10 +54,19 @@ async function multipart(store: SqliteR2Store, bucket: string, key: string, byte
   await store.completeMultipartUpload(bucket, key, upload, parts);
 }
 
+/** Puts the bytes under a name of another bucket first, which is gone again in the end. */
+async function copied(store: SqliteR2Store, bucket: string, key: string, bytes: Buffer): Promise<void> {
+  const { id } = await store.getBucket(sourcesRef);
+  await store.put(id, key, await bodyOf(bytes));
+  await store.copy({ bucketId: id, key }, { bucketId: bucket, key });
+  await store.delete(id, [key]);
+}
+
 async function perform(store: SqliteR2Store, bucket: string, { key, name, kind, size }: Operation): Promise<void> {
   const bytes = bytesFor(name, size);
   if (kind === "small") await store.put(bucket, key, bytes);
   else if (kind === "large") await store.put(bucket, key, await bodyOf(bytes));
+  else if (kind === "copy") await copied(store, bucket, key, bytes);
   else if (kind === "multipart") await multipart(store, bucket, key, bytes);
   else await store.delete(bucket, [key]);
 }
@@ -61,6 +77,7 @@ function choose(key: string, name: string): Operation {
   if (draw < 0.45) return { key, name, kind: "small", size: size(0, limits.inlineBytes) };
   if (draw < 0.8) return { key, name, kind: "large", size: size(limits.inlineBytes + 1, 500_000) };
   if (draw < 0.85) return { key, name, kind: "multipart", size: limits.partBytesMin + size(1, 200_000) };
+  if (draw < 0.92) return { key, name, kind: "copy", size: size(limits.inlineBytes + 1, 500_000) };
   return { key, name, kind: "delete", size: 0 };
 }
 
@@ -81,9 +98,9 @@ async function writeAtRandom(store: SqliteR2Store, round: string): Promise<never
 /** Everything that the store asks of the disk and of the writer thread passes `step` first. */
 async function watchSteps(folder: string, step: () => void): Promise<void> {
   const handle = await fs.open(folder);
-  watch(Object.getPrototypeOf(handle) as object, ["writev", "datasync", "sync", "close"], step);
+  watch(Object.getPrototypeOf(handle) as object, ["write", "datasync", "sync", "close"], step);
   await handle.close();
-  watch(fs, ["open", "rename", "unlink"], step);
+  watch(fs, ["open", "link", "rename", "unlink"], step);
   watch(Worker.prototype, ["postMessage"], step);
   syncBuiltinESMExports();
 }
@@ -106,6 +123,10 @@ async function prepare(store: SqliteR2Store, bucket: string, scenario: StepScena
   if (scenario === "delete") return () => store.delete(bucket, ["k"]);
   if (scenario === "put over large" || scenario === "put over small") {
     return async () => store.put(bucket, "k", await bodyOf(fresh));
+  }
+  if (scenario === "copy") {
+    await store.put(bucket, "from", fresh);
+    return () => store.copy({ bucketId: bucket, key: "from" }, { bucketId: bucket, key: "k" });
   }
   const upload = await store.createMultipartUpload(bucket, "k");
   const etag = await store.uploadPart(bucket, "k", upload, 1, fresh);
