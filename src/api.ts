@@ -16,6 +16,7 @@ import { tailRoutes } from "#products/logs/tail-routes.ts";
 import type { Tails } from "#products/logs/tails.ts";
 import { queueRoutes } from "#products/queues/routes.ts";
 import type { QueueStore } from "#products/queues/store.ts";
+import { r2Datasets } from "#products/r2/analytics.ts";
 import { r2Routes } from "#products/r2/routes.ts";
 import { catalogRoutes, notificationRoutes, type SettingParts } from "#products/r2/routes-settings.ts";
 import { tokenRoutes } from "#products/r2/routes-tokens.ts";
@@ -58,7 +59,7 @@ export function buildApi(parts: ApiParts): Api {
     requireToken((token) => parts.accounts.principalOf(token)),
   );
   v4.route("/", identityRoutes(parts.accounts));
-  v4.post("/graphql", answerGraphql(parts.d1Analytics.datasets));
+  v4.post("/graphql", answerGraphql({ ...parts.d1Analytics.datasets, ...r2Datasets(parts.r2.settings) }));
   const { store } = parts.workers;
   const zones = {
     ...parts.zones,

@@ -53,6 +53,16 @@ test("a token of the API is a key of the S3 endpoint until it is revoked", async
   expect((await call("GET", `/tokens/${token.id}`)).success).toBe(false);
 });
 
+test("wrangler's `r2 bucket info` counts what there is", async () => {
+  await call("POST", "/r2/buckets", { name: "counted" });
+  await call("PUT", "/r2/buckets/counted/objects/k", { some: "bytes" });
+  const project = solum.project("hello");
+  const { output } = await solum.wrangler(project, ["r2", "bucket", "info", "counted"]);
+  expect(output).toMatch(/object_count: +1\b/);
+  // Sixteen bytes, and one of its name.
+  expect(output).toMatch(/bucket_size: +17 B/);
+});
+
 test.each([
   ["another product's group", { permission_groups: [{ id: "0".repeat(32) }] }],
   ["another account's bucket", { resources: { [`com.cloudflare.edge.r2.bucket.${"f".repeat(32)}_default_x-y`]: "*" } }],
