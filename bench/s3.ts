@@ -102,7 +102,7 @@ try {
     const best = new Map<string, number>();
     const middle: string[] = [];
     // nginx answers a put of an existing file without a length, which the load's client does not take.
-    const peers = name.startsWith("put 10") ? [endpoint] : [endpoint, nginx];
+    const peers = name.startsWith("put 10 KB") ? [endpoint] : [endpoint, nginx];
     for (let round = 0; round < rounds; round++) {
       for (const { peer } of peers.filter((server) => server !== undefined)) {
         const { value, p50Ms } = await measure(peer);

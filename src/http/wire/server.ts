@@ -85,7 +85,8 @@ export function createWireServer(handler: WireHandler): WireServer {
 }
 
 async function listening(server: Server, path: string): Promise<void> {
-  server.listen(path);
+  // Node's 511 are too few for a Worker that makes a thousand calls at once: a unix socket refuses what its queue cannot hold.
+  server.listen({ path, backlog: limits.connections });
   await once(server, "listening");
 }
 
