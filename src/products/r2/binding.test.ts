@@ -55,6 +55,9 @@ describe("a Worker with the binding", () => {
   });
 
   test("100 MB go in and out as streams, in bounded memory", async () => {
+    // The thread that makes checksums stays once it was needed, so it belongs to what idle means.
+    await store.put(bucketId, "first", Buffer.alloc(100_000));
+    await store.delete(bucketId, ["first"]);
     const before = process.memoryUsage().rss;
     let most = before;
     const sampler = setInterval(() => (most = Math.max(most, process.memoryUsage().rss)), 5);

@@ -87,7 +87,8 @@ export function createHashPool(): HashPool {
 class HashThread {
   bodies = 0;
   ended = false;
-  readonly #worker = new Worker(entryUrl("hasher"));
+  // All that it makes is short-lived and small: a large nursery would only be memory that is touched.
+  readonly #worker = new Worker(entryUrl("hasher"), { resourceLimits: { maxYoungGenerationSizeMb: 2 } });
   readonly #waiters = new Map<number, Waiter[]>();
 
   constructor() {
