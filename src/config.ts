@@ -117,6 +117,9 @@ const settings = z.strictObject({
     .min(0)
     .default(0)
     .describe("Largest D1 database; 0 is as large as the disk allows. Cloudflare's limit is 10 GB."),
+  aiProviders: list
+    .default([])
+    .describe("Addresses of AI providers to use instead of their own, as <slug>=<url>: a mirror, a proxy, a stand-in."),
 });
 
 export type Config = Readonly<z.infer<typeof settings>>;

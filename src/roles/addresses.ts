@@ -30,6 +30,11 @@ export function workersDevSubdomain(appDomain: string): string | undefined {
   return /^([a-z0-9-]+)\.workers\.dev$/.exec(appDomain)?.[1];
 }
 
+/** Where AI Gateway answers. */
+export function gatewayHost(config: Config): string {
+  return `gateway.${config.appDomain}`;
+}
+
 /** The first account's Workers are directly below the app domain, others' below their account's label. */
 export function accountLabels(accounts: readonly { id: string; subdomain: string }[]): Map<string, string | undefined> {
   return new Map(accounts.map(({ id, subdomain }, index) => [id, index === 0 ? undefined : subdomain]));

@@ -82,6 +82,7 @@ export async function runControl(runtimeFolder: string): Promise<void> {
     zones: { store: zoneStore(db, config), settle: () => deployer.settle() },
     // `ws:` or `wss:`, as the console is reached.
     tails: { store: tails, socketUrl: (key) => `${consoleUrl.replace(/^http/, "ws")}${tailSocketPath}${key}` },
+    ai: runtime.ai,
     workers: {
       store: workers,
       assets,

@@ -12,6 +12,7 @@ import { d1Piece } from "#products/d1/binding.ts";
 import { kvPiece } from "#products/kv/binding.ts";
 import { r2Piece } from "#products/r2/binding.ts";
 import type { RunnableVersion } from "#products/workers/runnable.ts";
+import { gatewayHost } from "#roles/addresses.ts";
 import { desiredReader } from "#roles/desired-reader.ts";
 import { routerSettings } from "#roles/egress-rules.ts";
 import { ensureKeys, readKeys } from "#roles/keys.ts";
@@ -101,6 +102,7 @@ export async function startSupervisor(config: Config): Promise<RunningSupervisor
     refusesCompatibility: compatibilityChecker({ workerd, newestDate, folder: runtime.service("compatibility") }),
     consoleHost: config.consoleHost,
     appDomain: config.appDomain,
+    gateway: { host: gatewayHost(config), socket: runtime.gateway },
     drainMs: config.drainMs,
   });
 
@@ -130,7 +132,7 @@ export async function startSupervisor(config: Config): Promise<RunningSupervisor
 
 async function prepareFolders(data: DataLayout, runtime: RuntimeLayout): Promise<void> {
   await ensureKeys(data);
-  for (const folder of [data.logs, data.control, data.state, data.ingress, data.modules])
+  for (const folder of [data.logs, data.control, data.state, data.ai, data.ingress, data.modules])
     await mkdir(folder, { recursive: true, mode: 0o700 });
   const running = findChildren(runtime.root).map(({ mark }) => parseFrontName(mark.name)?.processId ?? "");
   await sweepProcessFolders({ data, runtime }, new Set(running));

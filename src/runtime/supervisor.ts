@@ -50,6 +50,8 @@ export type SupervisorParts = {
   refusesCompatibility: (date: string, flags: readonly string[]) => Promise<string | undefined>;
   consoleHost: string;
   appDomain: string;
+  /** The host of AI Gateway, and where its process listens. */
+  gateway: { host: string; socket: string };
   drainMs: number;
 };
 

@@ -36,6 +36,7 @@ const build = (input: Partial<TableInput>) => {
     previous: undefined,
     consoleHost: "console.test",
     appDomain: "apps.test",
+    gateway: { host: "gateway.apps.test", socket: "/run/gateway.sock" },
     ...input,
   });
   // Whatever we make, the ingress takes.
@@ -57,6 +58,7 @@ test("a Worker answers at its host, one of a later account below its label", () 
     ],
   });
   expect(hosts).toEqual({
+    "gateway.apps.test": { kind: "platform", socket: "/run/gateway.sock" },
     "hello.apps.test": routeTo("hello", ["v1", 100]),
     "theirs.bert.apps.test": routeTo("theirs", ["v2", 100]),
     "console.test": { kind: "console" },

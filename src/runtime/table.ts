@@ -15,6 +15,9 @@ export type TableInput = AppHosts & {
   /** The table in force: a Worker whose new version is not ready yet stays with what serves. */
   previous: RoutingTable | undefined;
   consoleHost: string;
+  appDomain: string;
+  /** The host of AI Gateway, and where its process listens. */
+  gateway: { host: string; socket: string };
 };
 
 type WorkerRoute = Route & { kind: "worker" };
@@ -50,6 +53,7 @@ export function buildTable(input: TableInput): RoutingTable {
     const route = routes.get(worker.id);
     if (route && worker.subdomainEnabled) table.hosts[workerHost(worker, input)] = route;
   }
+  table.hosts[input.gateway.host] = { kind: "platform", socket: input.gateway.socket };
   table.hosts[input.consoleHost] = { kind: "console" };
   return table;
 }

@@ -1,0 +1,166 @@
+import { ApiError } from "#core/errors.ts";
+import { createLogger } from "#core/log.ts";
+import { STATUS_CODES } from "node:http";
+import type { WireResponse } from "#http/wire/server.ts";
+import type { Answer } from "#products/ai-gateway/attempts.ts";
+import { cacheKeyOf, cacheTtlOf, type CacheStore, type StoredAnswer } from "#products/ai-gateway/cache-store.ts";
+import { passedHeaders, readOptions, type GatewayCall } from "#products/ai-gateway/call.ts";
+import { gatewayErrorBody, gatewayErrors } from "#products/ai-gateway/errors.ts";
+import { startFlight, type Flight, type FlightParts } from "#products/ai-gateway/flight.ts";
+import { Ledger } from "#products/ai-gateway/ledger.ts";
+import type { LogStore } from "#products/ai-gateway/log-store.ts";
+import type { Gateway } from "#products/ai-gateway/schema.ts";
+import type { GatewayStore } from "#products/ai-gateway/store.ts";
+import { planTarget, stepsOf, type Registry } from "#products/ai-gateway/targets.ts";
+import { withoutUsageEvent } from "#products/ai-gateway/usage-filter.ts";
+
+/** Whether a token may act for an account. */
+export type TokenCheck = (accountId: string, token: string) => Promise<boolean>;
+
+export type PipelineParts = Omit<FlightParts, "cache" | "logs"> & {
+  gateways: GatewayStore;
+  registry: Registry;
+  cache: CacheStore;
+  logs: LogStore;
+  mayAct: TokenCheck;
+};
+
+export type Pipeline = (call: GatewayCall) => Promise<WireResponse>;
+
+const log = createLogger("ai-gateway");
+
+/**
+ * What happens to a request, in order: who asks → what for → an answer that is kept, or one that is on its way for somebody
+ * else → the providers, one after the other → the answer, piece by piece, while its tokens are counted → its cost and log row.
+ */
+export function createPipeline(parts: PipelineParts): Pipeline {
+  /** Answers on their way that others may join, by cache key. */
+  const flights = new Map<string, Flight>();
+
+  return async (call) => {
+    const ledger = new Ledger(call);
+    let gateway: Gateway | undefined;
+    try {
+      const authorized = await authorize(call, parts);
+      gateway = authorized.gateway;
+      const options = readOptions((name) => call.headers.get(name));
+      ledger.open(gateway, options, authorized.byToken);
+      const targets = stepsOf(authorized.call, options, parts.registry).map((step) =>
+        planTarget(step, { gateway: authorized.gateway, options, registry: parts.registry }),
+      );
+      const [first] = targets;
+      if (!first) throw gatewayErrors.invalid("there is nothing to ask");
+      ledger.plan(first);
+      const ttl = cacheTtlOf(gateway, options);
+      const key = ttl === undefined ? undefined : cacheKeyOf(gateway, first, options);
+      if (key !== undefined) {
+        const stored = parts.cache.find(key);
+        if (stored) return replay(stored, ledger, parts.logs);
+        const joined = flights.get(key);
+        if (joined?.isOpen) return await follow(joined, call, ledger, parts.logs);
+      }
+      const flight = startFlight({ call, gateway, options, targets, ledger, parts, cached: keeping(key, ttl) });
+      if (key !== undefined) {
+        flights.set(key, flight);
+        void flight.over.then(() => flights.get(key) === flight && flights.delete(key));
+      }
+      return await lead(flight, call, ledger);
+    } catch (error) {
+      return refuse(error, { call, gateway, ledger, logs: parts.logs });
+    }
+  };
+}
+
+function keeping(key: string | undefined, ttl: number | undefined) {
+  return key === undefined || ttl === undefined ? undefined : { key, ttl };
+}
+
+type Authorized = { gateway: Gateway; call: GatewayCall; byToken: boolean };
+
+/** The gateway that is meant, and the request without the token that opened it. */
+async function authorize(call: GatewayCall, { gateways, mayAct }: PipelineParts): Promise<Authorized> {
+  const { accountId, gatewayId, headers } = call;
+  const found = gateways.find(accountId, gatewayId);
+  if (call.trusted) {
+    const gateway = found ?? (gatewayId === "default" ? await gateways.ensureDefault(accountId) : undefined);
+    if (!gateway) throw gatewayErrors.noGateway();
+    return { gateway, call, byToken: true };
+  }
+  if (!found && gatewayId !== "default") throw gatewayErrors.noGateway();
+  if (found && found.settings.authentication !== true) return { gateway: found, call, byToken: false };
+  // A client that knows one header only may put the gateway's token where the provider's key would be.
+  const own = headers.get("cf-aig-authorization");
+  const token = bearerToken(own ?? headers.get("authorization"));
+  if (token === undefined || !(await mayAct(accountId, token))) throw gatewayErrors.unauthorized();
+  const gateway = found ?? (await gateways.ensureDefault(accountId));
+  if (own !== undefined) return { gateway, call, byToken: true };
+  const kept = new Map(headers);
+  kept.delete("authorization");
+  return { gateway, call: { ...call, headers: kept }, byToken: true };
+}
+
+function bearerToken(header: string | undefined): string | undefined {
+  return /^Bearer +([!-~]{1,512})$/i.exec(header ?? "")?.[1];
+}
+
+/** The answer to whoever asked first. */
+async function lead(flight: Flight, call: GatewayCall, ledger: Ledger): Promise<WireResponse> {
+  const answer = await flight.answer;
+  return respond(answer, { call, cacheStatus: flight.isCacheable ? "MISS" : undefined, ledger });
+}
+
+/** The same answer to somebody who asked while it was on its way. */
+async function follow(flight: Flight, call: GatewayCall, ledger: Ledger, logs: LogStore): Promise<WireResponse> {
+  flight.join(call.signal);
+  const answer = await flight.answer;
+  ledger.startAnswer(answer.target, answer.status, answer.headers);
+  void flight.over.then((ending) => ledger.record(logs, { kind: "shared", ending }));
+  return respond(answer, { call, cacheStatus: "HIT", ledger });
+}
+
+type Responding = { call: GatewayCall; cacheStatus: "HIT" | "MISS" | undefined; ledger: Ledger };
+
+function respond(answer: Answer, { call, cacheStatus, ledger }: Responding): WireResponse {
+  const { status, headers, target } = answer;
+  const pieces = answer.body.read(call.signal);
+  const length = target.asksForUsage ? undefined : headers["content-length"];
+  return {
+    status,
+    reason: STATUS_CODES[status] ?? "",
+    headers: { ...passedHeaders(headers), ...ledger.headers(cacheStatus, target.step) },
+    body: target.asksForUsage ? withoutUsageEvent(pieces) : pieces,
+    ...(length === undefined || !/^[0-9]{1,15}$/.test(length) ? {} : { length: Number(length) }),
+  };
+}
+
+/** An answer that was kept: the same bytes, in the same pieces. */
+function replay(stored: StoredAnswer, ledger: Ledger, logs: LogStore): WireResponse {
+  ledger.record(logs, { kind: "stored", stored });
+  const headers = { ...stored.headers, ...ledger.headers("HIT", stored.step) };
+  const { status, body } = stored;
+  const pieces = stored.asksForUsage ? withoutUsageEvent(inPieces(stored)) : inPieces(stored);
+  const isStream = (stored.headers["content-type"] ?? "").startsWith("text/event-stream");
+  return { status, reason: STATUS_CODES[status] ?? "", headers, body: isStream ? pieces : body };
+}
+
+async function* inPieces({ body, pieces }: StoredAnswer): AsyncGenerator<Buffer> {
+  let from = 0;
+  for (const length of pieces) {
+    yield body.subarray(from, from + length);
+    from += length;
+  }
+}
+
+type Refusal = { call: GatewayCall; gateway: Gateway | undefined; ledger: Ledger; logs: LogStore };
+
+function refuse(error: unknown, { call, gateway, ledger, logs }: Refusal): WireResponse {
+  const known = error instanceof ApiError ? error : gatewayErrors.internal();
+  if (known !== error && !call.signal.aborted) log.error("a request failed", { error });
+  if (gateway) ledger.record(logs, { kind: "refused", status: call.signal.aborted ? 499 : known.status, error: known });
+  return {
+    status: known.status,
+    reason: STATUS_CODES[known.status] ?? "",
+    headers: { "content-type": "application/json", ...ledger.headers(undefined, 0) },
+    body: gatewayErrorBody(known),
+  };
+}
