@@ -10,11 +10,19 @@ export function newUuid(): string {
   return randomUUID();
 }
 
-/** UUID version 7 (RFC 9562 §5.7): ids that sort by the time at which they were made. */
+let lastMs = 0;
+let countInMs = 0;
+
+/** UUID version 7: ids that sort as they were made, those of one millisecond by a counter (RFC 9562 §6.2, method 1). */
 export function newTimeUuid(): string {
+  const now = Date.now();
+  // A clock that went back, or more than the counter holds: the time of the last one goes on.
+  countInMs = now > lastMs ? 0 : countInMs + 1;
+  lastMs = Math.max(now, lastMs) + (countInMs > 0xfff ? 1 : 0);
+  countInMs &= 0xfff;
   const bytes = randomBytes(16);
-  bytes.writeUIntBE(Date.now(), 0, 6);
-  bytes[6] = ((bytes[6] ?? 0) & 0x0f) | 0x70;
+  bytes.writeUIntBE(lastMs, 0, 6);
+  bytes.writeUInt16BE(0x7000 | countInMs, 6);
   bytes[8] = ((bytes[8] ?? 0) & 0x3f) | 0x80;
   const hex = bytes.toString("hex");
   return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join("-");

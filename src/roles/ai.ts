@@ -1,12 +1,15 @@
 import { once } from "node:events";
 import { chmod, rm } from "node:fs/promises";
 import { networkInterfaces } from "node:os";
+import { join } from "node:path";
 import { createAdaptorServer } from "@hono/node-server";
+import { capabilityReader } from "#core/capability.ts";
 import { UserError } from "#core/errors.ts";
 import { openDatabase } from "#db/database.ts";
 import { processVariable } from "#environment.ts";
 import { createApi } from "#http/app.ts";
 import { createWireServer } from "#http/wire/server.ts";
+import { aiBindingHandler } from "#products/ai-gateway/binding.ts";
 import { cacheStore } from "#products/ai-gateway/cache-store.ts";
 import { Cooldowns } from "#products/ai-gateway/cooldowns.ts";
 import { logStore } from "#products/ai-gateway/log-store.ts";
@@ -16,9 +19,12 @@ import { publicHandler } from "#products/ai-gateway/public.ts";
 import { aiGatewayRoutes, type GatewayUrl } from "#products/ai-gateway/routes.ts";
 import { gatewayStore } from "#products/ai-gateway/store.ts";
 import { tokenCheck } from "#products/ai-gateway/token-check.ts";
+import { openSpendStore } from "#products/ai-gateway/spend.ts";
+import { RateLimiter } from "#products/ai-gateway/rate-limiter.ts";
 import { addressRule, createUpstream } from "#products/ai-gateway/upstream.ts";
 import { gatewayHost, publicUrl } from "#roles/addresses.ts";
 import { openRole, serveUntilTold } from "#roles/role.ts";
+import { serveEachWorker } from "#runtime/worker-folders.ts";
 
 /** AI Gateway: reaches the providers, and holds no state but its own. */
 export async function runAi(runtimeFolder: string): Promise<void> {
@@ -34,6 +40,8 @@ export async function runAi(runtimeFolder: string): Promise<void> {
     upstream,
     cache: cacheStore(db),
     cooldowns: new Cooldowns(),
+    rates: new RateLimiter(),
+    spend: await openSpendStore(db),
     mayAct: tokenCheck(runtime.control),
     registry: {
       customProvider: (accountId, slug) => gateways.findProvider(accountId, slug),
@@ -44,6 +52,13 @@ export async function runAi(runtimeFolder: string): Promise<void> {
   const urlOf: GatewayUrl = (accountId, gatewayId, provider) =>
     [publicUrl(config, gatewayHost(config)), "v1", accountId, gatewayId, ...(provider ? [provider] : [])].join("/");
 
+  const capabilityKey = Buffer.from(processVariable("SOLUM_CAPABILITY_KEY"), "hex");
+  const workers = await serveEachWorker(runtime.workers, async (workerId, folder) => {
+    const reader = capabilityReader(capabilityKey, workerId);
+    const server = createWireServer(aiBindingHandler({ gateways, logs, urlOf, pipeline, workerId, reader }));
+    await server.listen(join(folder, "ai.sock"));
+    return server;
+  });
   const publicServer = createWireServer(publicHandler(pipeline));
   await publicServer.listen(runtime.gateway);
   const api = createApi();
@@ -56,7 +71,7 @@ export async function runAi(runtimeFolder: string): Promise<void> {
   await chmod(runtime.ai, 0o600);
 
   await serveUntilTold("ai", async () => {
-    await publicServer.close();
+    await Promise.all([workers.close(), publicServer.close()]);
     apiServer.close();
     await upstream.close();
     await logs[Symbol.asyncDispose]();

@@ -8,6 +8,7 @@ import { type DataLayout, dataLayout, ingressName, runtimeLayout, type RuntimeLa
 import { setLogLevel } from "#core/log.ts";
 import { childEnvironment } from "#environment.ts";
 import { createWireServer } from "#http/wire/server.ts";
+import { aiPiece } from "#products/ai-gateway/binding.ts";
 import { d1Piece } from "#products/d1/binding.ts";
 import { kvPiece } from "#products/kv/binding.ts";
 import { r2Piece } from "#products/r2/binding.ts";
@@ -178,6 +179,7 @@ function configureWith(config: Config, capabilityKey: Buffer, newestDate: string
         kv: kvPiece,
         r2: r2Piece,
         d1: (binding) => d1Piece({ ...binding, hosts: config.d1Hosts + config.d1OwnHosts }),
+        ai: aiPiece,
       },
     });
   };

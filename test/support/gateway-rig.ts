@@ -12,6 +12,8 @@ import { createPipeline } from "#products/ai-gateway/pipeline.ts";
 import { publicHandler } from "#products/ai-gateway/public.ts";
 import { gatewayStore, type GatewayStore } from "#products/ai-gateway/store.ts";
 import { gatewaySettings, type GatewaySettings } from "#products/ai-gateway/schema.ts";
+import { openSpendStore } from "#products/ai-gateway/spend.ts";
+import { RateLimiter } from "#products/ai-gateway/rate-limiter.ts";
 import { addressRule, createUpstream } from "#products/ai-gateway/upstream.ts";
 
 export const accountId = "0123456789abcdef0123456789abcdef";
@@ -79,7 +81,7 @@ export class GatewayRig implements AsyncDisposable {
 
   /** All log rows, the oldest first. */
   async rows(gatewayId = "main"): Promise<StoredLog[]> {
-    const query = { page: 1, perPage: 1000, filters: [], descending: false };
+    const query = { page: 1, perPage: 10_000, filters: [], descending: false };
     return (await this.logs.list({ accountId, gatewayId }, query)).rows;
   }
 
@@ -105,6 +107,8 @@ export class GatewayRig implements AsyncDisposable {
       upstream,
       cache: cacheStore(this.#database),
       cooldowns: new Cooldowns(),
+      rates: new RateLimiter(),
+      spend: await openSpendStore(this.#database),
       mayAct: async (account, token) => account === accountId && token === goodToken,
       registry: {
         customProvider: (account, slug) => this.gateways.findProvider(account, slug),

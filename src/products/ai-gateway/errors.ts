@@ -11,9 +11,13 @@ export const gatewayErrors = {
   unauthorized: () => new ApiError(401, 2009, "Unauthorized"),
   /** Ours: the control process, which knows the tokens, does not answer. */
   cannotAuthenticate: () => new ApiError(503, 2009, "Tokens cannot be checked at the moment. Try again."),
-  spendLimit: (rule: string, about: string) =>
-    new ApiError(429, 2045, `Spend limit exceeded: rule '${rule}' (${about})`),
+  spendLimit: (about: string) => new ApiError(429, 2045, `Spend limit exceeded: ${about}`),
   invalid: (why: string) => new ApiError(400, 7001, why),
+  /** Ours. */
+  notHere: (path: string) =>
+    new ApiError(400, 7001, `${path} is not supported: Solum has AI Gateway, and no models of its own`),
+  /** Code and text as Workers AI answers for a model that does not exist. */
+  noModel: (model: string) => new ApiError(400, 5007, `No such model ${model} or task`),
   notFound: (what: string) => new ApiError(404, 7002, `${what} not found`),
   noProvider: (slug: string) => new ApiError(400, 7001, `There is no provider ${slug}`),
   /** Ours. */

@@ -8,11 +8,18 @@ import type { LogStore } from "#products/ai-gateway/log-store.ts";
 import { createMeter, type Reading } from "#products/ai-gateway/meter.ts";
 import { costOf, customCostOf, priceOf } from "#products/ai-gateway/price.ts";
 import { limits, type Gateway } from "#products/ai-gateway/schema.ts";
+import type { SpendHeld, SpendStore } from "#products/ai-gateway/spend.ts";
 import type { Target } from "#products/ai-gateway/targets.ts";
 import type { Upstream } from "#products/ai-gateway/upstream.ts";
 import type { Usage } from "#products/ai-gateway/usage.ts";
 
-export type FlightParts = { upstream: Upstream; cooldowns: Cooldowns; cache: CacheStore; logs: LogStore };
+export type FlightParts = {
+  upstream: Upstream;
+  cooldowns: Cooldowns;
+  cache: CacheStore;
+  logs: LogStore;
+  spend: SpendStore;
+};
 
 /** One request to the providers, for whoever asked first and for those who ask the same meanwhile. */
 export interface Flight {
@@ -38,7 +45,9 @@ type FlightOptions = {
 };
 
 export function startFlight(given: FlightOptions): Flight {
-  const { call, options, targets, ledger, parts, cached } = given;
+  const { call, gateway, options, targets, ledger, parts, cached } = given;
+  let held: SpendHeld | undefined;
+  let attempts = 0;
   const controller = new AbortController();
   let waiting = 0;
   let open = true;
@@ -63,6 +72,7 @@ export function startFlight(given: FlightOptions): Flight {
     const costNano = await costOfEnding(ending, options);
     const whole = { ...ending, costNano };
     ledger.record(parts.logs, { kind: "asked", ending: whole });
+    await held?.settle(costNano);
     // Until it can be found on disk, it can be had from here.
     await keepAnswer(given, whole);
     ended.resolve(whole);
@@ -100,13 +110,20 @@ export function startFlight(given: FlightOptions): Flight {
     signal: controller.signal,
     keepBody: cached !== undefined,
     watch,
-    reserve: async () => {},
-    failed: async (attempt) => ledger.addAttempt(attempt),
+    async reserve(target) {
+      held = await parts.spend.hold(`${ledger.id}/${attempts++}`, gateway, target, options);
+    },
+    async failed(attempt) {
+      ledger.addAttempt(attempt);
+      await held?.settle(0);
+      held = undefined;
+    },
   });
   answer.catch(() => {
     // Whoever leads or follows records this failure; there is no answer that could cost anything.
     open = false;
     ended.resolve(nothing(controller));
+    void held?.settle(0);
   });
   return {
     answer,

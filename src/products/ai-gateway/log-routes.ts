@@ -2,7 +2,8 @@ import { z } from "zod";
 import { accountOf, ok, pageOf, param, readJson, type Api, type ApiContext } from "#http/app.ts";
 import { gatewayErrors } from "#products/ai-gateway/errors.ts";
 import { logFilter, type LogFilter, type LogQuery } from "#products/ai-gateway/log-query.ts";
-import type { CostLine, LogStore, StoredLog } from "#products/ai-gateway/log-store.ts";
+import type { CostLine, LogStore } from "#products/ai-gateway/log-store.ts";
+import { dollars, logDetailJson, logJson, textOf } from "#products/ai-gateway/log-json.ts";
 import { parseData, parseJson } from "#products/ai-gateway/meter.ts";
 import { limits, logChange } from "#products/ai-gateway/schema.ts";
 import type { GatewayStore } from "#products/ai-gateway/store.ts";
@@ -133,62 +134,6 @@ function timeOf(c: ApiContext, name: string, otherwise: number): number {
   return time;
 }
 
-/** Nano-dollars as dollars, exactly as far as a JSON number goes. */
-function dollars(nano: number | null): number | null {
-  return nano === null ? null : nano / 1e9;
-}
-
-function logJson(row: StoredLog) {
-  return {
-    id: row.id,
-    created_at: new Date(row.createdAt).toISOString(),
-    provider: row.provider,
-    model: row.model,
-    model_type: row.requestType,
-    path: row.path,
-    duration: row.durationMs,
-    request_type: row.requestType,
-    request_content_type: row.requestContentType,
-    response_content_type: row.responseContentType,
-    status_code: row.status,
-    success: row.success,
-    cached: row.cached,
-    tokens_in: row.tokensIn,
-    tokens_out: row.tokensOut,
-    cost: dollars(row.costNano),
-    saved_cost: dollars(row.savedNano),
-    custom_cost: row.customCost,
-    metadata: row.metadata,
-    step: row.step,
-    event_id: row.eventId,
-    feedback: row.feedback,
-    score: row.score,
-    user_agent: row.userAgent,
-    authentication: row.authentication,
-    wholesale: false,
-    byok: row.byok,
-    timings: { total: row.durationMs, latency: row.latencyMs },
-    usage_metadata: row.usage,
-    route: row.route,
-    worker_id: row.workerId,
-    attempts: row.attempts.map(({ costNano, durationMs, ...attempt }) => ({
-      ...attempt,
-      duration: durationMs,
-      cost: dollars(costNano),
-    })),
-  };
-}
-
-function logDetailJson(row: StoredLog) {
-  return {
-    ...logJson(row),
-    request_size: row.requestSize,
-    response_size: row.responseSize,
-    ...(row.request ? { request_head: textOf(row.request), request_head_complete: row.requestComplete } : {}),
-    ...(row.response ? { response_head: textOf(row.response), response_head_complete: row.responseComplete } : {}),
-  };
-}
-
 function costJson({ key, requests, cached, failed, tokensIn, tokensOut, costNano, savedNano, unpriced }: CostLine) {
   return {
     key,
@@ -202,10 +147,6 @@ function costJson({ key, requests, cached, failed, tokensIn, tokensOut, costNano
     saved_cost: dollars(savedNano),
     unpriced_requests: unpriced,
   };
-}
-
-function textOf(bytes: Uint8Array): string {
-  return Buffer.from(bytes).toString();
 }
 
 /** A body as JSON: a stream as the list of its events, other text as it is. */

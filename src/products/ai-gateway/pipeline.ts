@@ -9,6 +9,7 @@ import { gatewayErrorBody, gatewayErrors } from "#products/ai-gateway/errors.ts"
 import { startFlight, type Flight, type FlightParts } from "#products/ai-gateway/flight.ts";
 import { Ledger } from "#products/ai-gateway/ledger.ts";
 import type { LogStore } from "#products/ai-gateway/log-store.ts";
+import type { RateLimiter } from "#products/ai-gateway/rate-limiter.ts";
 import type { Gateway } from "#products/ai-gateway/schema.ts";
 import type { GatewayStore } from "#products/ai-gateway/store.ts";
 import { planTarget, stepsOf, type Registry } from "#products/ai-gateway/targets.ts";
@@ -23,6 +24,7 @@ export type PipelineParts = Omit<FlightParts, "cache" | "logs"> & {
   cache: CacheStore;
   logs: LogStore;
   mayAct: TokenCheck;
+  rates: RateLimiter;
 };
 
 export type Pipeline = (call: GatewayCall) => Promise<WireResponse>;
@@ -31,7 +33,8 @@ const log = createLogger("ai-gateway");
 
 /**
  * What happens to a request, in order: who asks → what for → an answer that is kept, or one that is on its way for somebody
- * else → the providers, one after the other → the answer, piece by piece, while its tokens are counted → its cost and log row.
+ * else → how many may ask, and for how much money → the providers, one after the other → the answer, piece by piece, while its
+ * tokens are counted → its cost and log row.
  */
 export function createPipeline(parts: PipelineParts): Pipeline {
   /** Answers on their way that others may join, by cache key. */
@@ -59,6 +62,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
         const joined = flights.get(key);
         if (joined?.isOpen) return await follow(joined, call, ledger, parts.logs);
       }
+      parts.rates.admit(gateway);
       const flight = startFlight({ call, gateway, options, targets, ledger, parts, cached: keeping(key, ttl) });
       if (key !== undefined) {
         flights.set(key, flight);

@@ -27,7 +27,7 @@ export function publicHandler(pipeline: Pipeline): WireHandler {
 }
 
 /** All of it: what is not held cannot be sent to a second provider. */
-async function readBody(request: WireRequest): Promise<Buffer | ApiError> {
+export async function readBody(request: WireRequest): Promise<Buffer | ApiError> {
   try {
     return await request.bytes(limits.requestBytes);
   } catch (error) {
@@ -36,7 +36,8 @@ async function readBody(request: WireRequest): Promise<Buffer | ApiError> {
   }
 }
 
-function headersOf(request: WireRequest): Map<string, string> {
+/** Names in lower case; what comes twice is joined as RFC 9110 §5.3 says. */
+export function headersOf(request: WireRequest): Map<string, string> {
   const headers = new Map<string, string>();
   for (let index = 0; index < request.fields.length; index += 2) {
     const [name = "", value = ""] = request.fields.slice(index, index + 2);

@@ -61,7 +61,7 @@ const spendDimension = z.union([
   z.looseObject({ mode: z.literal("filter"), values: z.array(z.string()) }),
 ]);
 
-/** A spend limit. Terraform writes `limit_type`, the SDK `limitType`. */
+/** A spend limit. Cost is the only kind: Terraform calls it `limit_type`, the SDK `limitType`. */
 const spendRule = z.looseObject({
   id: z.string().min(1).max(64).optional(),
   enabled: z.boolean().default(true),
@@ -75,6 +75,7 @@ const spendRule = z.looseObject({
   provider: spendDimension.optional(),
   metadata: z.record(z.string(), spendDimension).optional(),
 });
+export type SpendRule = z.infer<typeof spendRule>;
 
 /**
  * What a gateway can be told (https://developers.cloudflare.com/api/resources/ai_gateway/methods/create/). Members that we have

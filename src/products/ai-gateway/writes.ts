@@ -2,6 +2,7 @@ import { transaction, type DatabaseSchema, type WriteConnection } from "#db/sche
 import { cacheTransactions } from "#products/ai-gateway/cache-writes.ts";
 import { gatewayErrors } from "#products/ai-gateway/errors.ts";
 import { logTransactions } from "#products/ai-gateway/log-writes.ts";
+import { spendTransactions } from "#products/ai-gateway/spend-writes.ts";
 import type { CustomProvider, Gateway } from "#products/ai-gateway/schema.ts";
 
 export const createGateway = transaction("ai-gateway.createGateway", (db, gateway: Gateway): void => {
@@ -149,6 +150,20 @@ export const aiGatewaySchema: DatabaseSchema = {
      ) STRICT;
      CREATE INDEX cached_by_use ON cached (used_at, size);
      CREATE INDEX cached_by_gateway ON cached (account_id, gateway_id);`,
+    `CREATE TABLE spend (
+       bucket TEXT NOT NULL,
+       slot INTEGER NOT NULL,
+       nano INTEGER NOT NULL,
+       PRIMARY KEY (bucket, slot)
+     ) WITHOUT ROWID, STRICT;
+     CREATE TABLE spend_held (
+       bucket TEXT NOT NULL,
+       id TEXT NOT NULL,
+       slot INTEGER NOT NULL,
+       nano INTEGER NOT NULL,
+       PRIMARY KEY (bucket, id)
+     ) WITHOUT ROWID, STRICT;
+     CREATE INDEX spend_held_by_id ON spend_held (id);`,
   ],
   transactions: [
     createGateway,
@@ -159,5 +174,6 @@ export const aiGatewaySchema: DatabaseSchema = {
     deleteProvider,
     ...logTransactions,
     ...cacheTransactions,
+    ...spendTransactions,
   ],
 };
