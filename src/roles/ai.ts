@@ -12,8 +12,10 @@ import { createWireServer } from "#http/wire/server.ts";
 import { aiBindingHandler } from "#products/ai-gateway/binding.ts";
 import { cacheStore } from "#products/ai-gateway/cache-store.ts";
 import { Cooldowns } from "#products/ai-gateway/cooldowns.ts";
+import { dynamicRoutes } from "#products/ai-gateway/dynamic-routes.ts";
 import { logStore } from "#products/ai-gateway/log-store.ts";
 import { createPipeline } from "#products/ai-gateway/pipeline.ts";
+import { providerKeys } from "#products/ai-gateway/provider-keys.ts";
 import { providers } from "#products/ai-gateway/providers/catalogue.ts";
 import { publicHandler } from "#products/ai-gateway/public.ts";
 import { aiGatewayRoutes, type GatewayUrl } from "#products/ai-gateway/routes.ts";
@@ -30,13 +32,17 @@ import { serveEachWorker } from "#runtime/worker-folders.ts";
 export async function runAi(runtimeFolder: string): Promise<void> {
   const { config, data, runtime } = await openRole(runtimeFolder);
   const db = await openDatabase(data.aiDb, ["ai-gateway"]);
-  const gateways = gatewayStore(db, Buffer.from(processVariable("SOLUM_AI_SEAL_KEY"), "hex"));
+  const sealKey = Buffer.from(processVariable("SOLUM_AI_SEAL_KEY"), "hex");
+  const gateways = gatewayStore(db, sealKey);
+  const keys = providerKeys(db, sealKey);
   const logs = logStore(db);
+  const routes = dynamicRoutes(db);
   const upstream = createUpstream(addressRule({ ports: [config.port], addresses: ownAddresses }));
   const bases = readBases(config.aiProviders);
   const pipeline = createPipeline({
     gateways,
     logs,
+    routes,
     upstream,
     cache: cacheStore(db),
     cooldowns: new Cooldowns(),
@@ -45,7 +51,7 @@ export async function runAi(runtimeFolder: string): Promise<void> {
     mayAct: tokenCheck(runtime.control),
     registry: {
       customProvider: (accountId, slug) => gateways.findProvider(accountId, slug),
-      storedKey: () => undefined,
+      storedKey: (gateway, slug, alias) => keys.find(gateway, slug, alias),
       baseOf: (slug) => bases.get(slug),
     },
   });
@@ -55,7 +61,9 @@ export async function runAi(runtimeFolder: string): Promise<void> {
   const capabilityKey = Buffer.from(processVariable("SOLUM_CAPABILITY_KEY"), "hex");
   const workers = await serveEachWorker(runtime.workers, async (workerId, folder) => {
     const reader = capabilityReader(capabilityKey, workerId);
-    const server = createWireServer(aiBindingHandler({ gateways, logs, urlOf, pipeline, workerId, reader }));
+    const server = createWireServer(
+      aiBindingHandler({ gateways, logs, keys, routes, urlOf, pipeline, workerId, reader }),
+    );
     await server.listen(join(folder, "ai.sock"));
     return server;
   });
@@ -63,7 +71,7 @@ export async function runAi(runtimeFolder: string): Promise<void> {
   await publicServer.listen(runtime.gateway);
   const api = createApi();
   api.get("/ready", (c) => c.text("ready"));
-  api.route("/client/v4/accounts/:account_id/ai-gateway", aiGatewayRoutes({ gateways, logs, urlOf }));
+  api.route("/client/v4/accounts/:account_id/ai-gateway", aiGatewayRoutes({ gateways, logs, keys, routes, urlOf }));
   const apiServer = createAdaptorServer({ fetch: api.fetch });
   await rm(runtime.ai, { force: true });
   apiServer.listen(runtime.ai);

@@ -144,6 +144,69 @@ test("custom providers are managed by the official SDK; another account's do not
   expect(other.status).toBe(404);
 });
 
+test("a provider's key is stored by the official SDK, used, and not shown", async () => {
+  const made = await client.aiGateway.providerConfigs.create("main", {
+    account_id: account,
+    alias: "default",
+    default_config: true,
+    provider_slug: "openai",
+    secret: "sk-stored-0123456789",
+    secret_id: "",
+  });
+  expect(made).toMatchObject({ alias: "default", provider_slug: "openai", secret_preview: "…6789" });
+  const listed = await client.aiGateway.providerConfigs.list("main", { account_id: account });
+  expect(JSON.stringify([made, listed.result])).not.toContain("sk-stored");
+  const answer = await solum.request("gateway.localhost", `/v1/${account}/main/openai/chat/completions`, {
+    method: "POST",
+    body: JSON.stringify(chat),
+  });
+  expect(answer.status).toBe(200);
+  expect(provider.last.headers.authorization).toBe("Bearer sk-stored-0123456789");
+});
+
+test("the official SDK makes a dynamic route, changes it, and goes back", async () => {
+  const place = { account_id: account, gateway_id: "main" };
+  const elements = (model: string) => [
+    { id: "start", type: "start" as const, outputs: { next: { elementId: "model" } } },
+    {
+      id: "model",
+      type: "model" as const,
+      properties: { provider: "openai", model, timeout: 10_000, retries: 0 },
+      outputs: { success: { elementId: "end" }, fallback: { elementId: "end" } },
+    },
+    { id: "end", type: "end" as const, outputs: {} },
+  ];
+  const modelOf = async () => {
+    const answer = await solum.request("gateway.localhost", `/v1/${account}/main/compat/chat/completions`, {
+      method: "POST",
+      body: JSON.stringify({ ...chat, model: "dynamic/answers" }),
+    });
+    return (JSON.parse(answer.text) as { model: string }).model;
+  };
+  const { dynamicRouting } = client.aiGateway;
+  const made = await dynamicRouting.create("main", {
+    account_id: account,
+    name: "answers",
+    elements: elements("gpt-4o"),
+  });
+  expect(JSON.parse(made.version.data)).toEqual(made.elements);
+  expect(await modelOf()).toBe("gpt-4o");
+  await dynamicRouting.createVersion(made.id, { ...place, elements: elements("gpt-4o-mini") });
+  expect(await modelOf()).toBe("gpt-4o");
+  const { data } = await dynamicRouting.listVersions(made.id, place);
+  expect(data.versions.map(({ active }) => active)).toEqual(["false", "true"]);
+  await dynamicRouting.createDeployment(made.id, { ...place, version_id: data.versions[0]?.version_id ?? "" });
+  expect(await modelOf()).toBe("gpt-4o-mini");
+  await dynamicRouting.createDeployment(made.id, { ...place, version_id: made.version.version_id });
+  expect(await modelOf()).toBe("gpt-4o");
+  expect((await dynamicRouting.listDeployments(made.id, place)).data.deployments.length).toBe(3);
+  await dynamicRouting.update(made.id, { ...place, name: "renamed" });
+  expect((await dynamicRouting.list("main", { account_id: account })).data.routes.map(({ name }) => name)).toEqual([
+    "renamed",
+  ]);
+  await dynamicRouting.delete(made.id, place);
+});
+
 test("gateways, logs and cached answers outlive the process", async () => {
   const before = await solum.api("GET", "/ai-gateway/gateways/features/logs");
   await solum.stop();

@@ -7,8 +7,10 @@ import { openDatabase, type Database } from "#db/database.ts";
 import { createWireServer } from "#http/wire/server.ts";
 import { cacheStore } from "#products/ai-gateway/cache-store.ts";
 import { Cooldowns } from "#products/ai-gateway/cooldowns.ts";
+import { dynamicRoutes, type DynamicRoutes } from "#products/ai-gateway/dynamic-routes.ts";
 import { logStore, type LogStore, type StoredLog } from "#products/ai-gateway/log-store.ts";
 import { createPipeline } from "#products/ai-gateway/pipeline.ts";
+import { providerKeys, type ProviderKeys } from "#products/ai-gateway/provider-keys.ts";
 import { publicHandler } from "#products/ai-gateway/public.ts";
 import { gatewayStore, type GatewayStore } from "#products/ai-gateway/store.ts";
 import { gatewaySettings, type GatewaySettings } from "#products/ai-gateway/schema.ts";
@@ -24,6 +26,8 @@ export class GatewayRig implements AsyncDisposable {
   readonly folder: string;
   readonly gateways: GatewayStore;
   readonly logs: LogStore;
+  readonly keys: ProviderKeys;
+  readonly routes: DynamicRoutes;
   readonly #bases: Record<string, string>;
   readonly #database: Database;
   #port = 0;
@@ -35,7 +39,9 @@ export class GatewayRig implements AsyncDisposable {
     this.#database = database;
     this.#bases = bases;
     this.gateways = gatewayStore(database, Buffer.alloc(32, 1));
+    this.keys = providerKeys(database, Buffer.alloc(32, 1));
     this.logs = logStore(database);
+    this.routes = dynamicRoutes(database);
   }
 
   /** `bases`: addresses of providers instead of their own. */
@@ -104,6 +110,7 @@ export class GatewayRig implements AsyncDisposable {
     const pipeline = createPipeline({
       gateways: this.gateways,
       logs: this.logs,
+      routes: this.routes,
       upstream,
       cache: cacheStore(this.#database),
       cooldowns: new Cooldowns(),
@@ -112,7 +119,7 @@ export class GatewayRig implements AsyncDisposable {
       mayAct: async (account, token) => account === accountId && token === goodToken,
       registry: {
         customProvider: (account, slug) => this.gateways.findProvider(account, slug),
-        storedKey: () => undefined,
+        storedKey: (gateway, slug, alias) => this.keys.find(gateway, slug, alias),
         baseOf: (slug) => this.#bases[slug],
       },
     });

@@ -5,6 +5,7 @@ import type { RetryOptions } from "#products/ai-gateway/call.ts";
 import type { Cooldowns } from "#products/ai-gateway/cooldowns.ts";
 import { gatewayErrors } from "#products/ai-gateway/errors.ts";
 import { hasError, parseData } from "#products/ai-gateway/meter.ts";
+import { awsHeaders } from "#products/ai-gateway/providers/aws-signature.ts";
 import { limits, type Attempt } from "#products/ai-gateway/schema.ts";
 import { withoutUsage, type Target } from "#products/ai-gateway/targets.ts";
 import { RefusedAddress, type Upstream, type UpstreamCall } from "#products/ai-gateway/upstream.ts";
@@ -52,7 +53,7 @@ export async function attemptAll(targets: readonly Target[], context: AttemptCon
       const isLast = isLastTarget && attempt === tries;
       // With tries to spare the last one waits for as long as it takes, as on Cloudflare.
       const timeout = isLast && tries > 1 ? undefined : target.retry.requestTimeoutMs;
-      const outcome = await once(target, { timeout, isLast, context });
+      const outcome = await once(target, { timeout, isLast, isLastTarget, context });
       if (outcome.kind === "answer") return outcome.answer;
       if (outcome.kind === "error") last = outcome.error;
       if (outcome.kind === "without usage") {
@@ -74,9 +75,9 @@ type Outcome =
   | { kind: "status"; retry: boolean; retryAfterMs: number | undefined }
   | { kind: "error"; error: ApiError; retry: boolean; retryAfterMs: undefined };
 
-type Once = { timeout: number | undefined; isLast: boolean; context: AttemptContext };
+type Once = { timeout: number | undefined; isLast: boolean; isLastTarget: boolean; context: AttemptContext };
 
-async function once(target: Target, { timeout, isLast, context }: Once): Promise<Outcome> {
+async function once(target: Target, { timeout, isLast, isLastTarget, context }: Once): Promise<Outcome> {
   const { cooldowns, signal } = context;
   await context.reserve(target);
   const began = performance.now();
@@ -110,14 +111,14 @@ async function once(target: Target, { timeout, isLast, context }: Once): Promise
     return { kind: "without usage" };
   }
   const retryAfterMs = retryAfter(headers);
-  if (isRetryable(status) && retryAfterMs !== undefined && retryAfterMs > limits.inlineRetryAfterMs)
-    cooldowns.cool(placeOf(target), retryAfterMs);
+  const isLong = retryAfterMs !== undefined && retryAfterMs > limits.inlineRetryAfterMs;
+  if (isRetryable(status) && isLong) cooldowns.cool(placeOf(target), retryAfterMs);
   const good = status < 400 && (isLast || !(await answer.beginsWithError()));
-  if (good || isLast) return { kind: "answer", answer: answer.give() };
+  const retry = (status < 400 || isRetryable(status)) && !isLong;
+  if (good || isLast || (isLastTarget && !retry)) return { kind: "answer", answer: answer.give() };
   answer.drop();
   await context.failed(attempt(status));
-  const isLong = retryAfterMs !== undefined && retryAfterMs > limits.inlineRetryAfterMs;
-  return { kind: "status", retry: (status < 400 || isRetryable(status)) && !isLong, retryAfterMs };
+  return { kind: "status", retry, retryAfterMs };
 }
 
 /** An answer whose head is here and of which nothing was given to anybody yet. */
@@ -132,16 +133,30 @@ type Pending = {
 };
 
 async function begin(target: Target, timeout: number | undefined, context: AttemptContext): Promise<Pending> {
+  const headers = await headersFor(target);
   // A connection that the provider closed while it was idle: nothing of the answer came, and the request was not taken.
   try {
-    return await send(target, timeout, context);
+    return await send({ target, headers, timeout, context });
   } catch (error) {
     if (!wasIdle(error) || context.signal.aborted) throw error;
-    return send(target, timeout, context);
+    return send({ target, headers, timeout, context });
   }
 }
 
-function send(target: Target, timeout: number | undefined, context: AttemptContext): Promise<Pending> {
+/** Compressed events could not be counted as they pass; what comes compressed all the same is passed on so. */
+async function headersFor({ url, method, headers, body, awsKey }: Target): Promise<Record<string, string>> {
+  const all = { ...Object.fromEntries(headers), "accept-encoding": "identity" };
+  return awsKey ? awsHeaders(awsKey, { url, method, headers: all, body }) : all;
+}
+
+type Sending = {
+  target: Target;
+  headers: Record<string, string>;
+  timeout: number | undefined;
+  context: AttemptContext;
+};
+
+function send({ target, headers, timeout, context }: Sending): Promise<Pending> {
   const { signal } = context;
   signal.throwIfAborted();
   return new Promise((resolve, reject) => {
@@ -162,7 +177,7 @@ function send(target: Target, timeout: number | undefined, context: AttemptConte
       {
         url: target.url,
         method: target.method,
-        headers: { ...Object.fromEntries(target.headers), "accept-encoding": "identity" },
+        headers,
         body: target.body.length === 0 && target.method === "GET" ? undefined : target.body,
         headersMs: limits.headersMs,
       },

@@ -24,6 +24,10 @@ export const gatewayErrors = {
   refusedAddress: (host: string, why: string) => new ApiError(400, 7001, `${host} cannot be a provider: ${why}`),
   tooLarge: (bytes: number) => new ApiError(413, 7001, `The request is larger than ${bytes} bytes`),
   gatewayTaken: (id: string) => new ApiError(409, 7001, `A gateway named ${id} already exists`),
+  aliasTaken: (alias: string) =>
+    new ApiError(409, 7001, `There is already a key with the alias ${alias} for this provider`),
+  routeTaken: (name: string) => new ApiError(409, 7005, `A route named ${name} already exists`),
+  noRoute: (name: string) => new ApiError(400, 7001, `There is no route ${name}, or it leads to no model`),
   slugTaken: (slug: string) => new ApiError(409, 7001, `A custom provider with the slug ${slug} already exists`),
   internal: () => new ApiError(500, 7000, "Internal error"),
 };

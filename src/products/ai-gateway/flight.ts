@@ -5,7 +5,7 @@ import type { Cooldowns } from "#products/ai-gateway/cooldowns.ts";
 import { Capture, usageMetadata, type Ending } from "#products/ai-gateway/ending.ts";
 import type { Ledger } from "#products/ai-gateway/ledger.ts";
 import type { LogStore } from "#products/ai-gateway/log-store.ts";
-import { createMeter, type Reading } from "#products/ai-gateway/meter.ts";
+import { createMeter, type Meter, type Reading } from "#products/ai-gateway/meter.ts";
 import { costOf, customCostOf, priceOf } from "#products/ai-gateway/price.ts";
 import { limits, type Gateway } from "#products/ai-gateway/schema.ts";
 import type { SpendHeld, SpendStore } from "#products/ai-gateway/spend.ts";
@@ -24,8 +24,10 @@ export type FlightParts = {
 /** One request to the providers, for whoever asked first and for those who ask the same meanwhile. */
 export interface Flight {
   readonly answer: Promise<Answer>;
-  /** Never rejects. */
-  readonly over: Promise<Ending>;
+  /** What became of it: as soon as it is known. Never rejects. */
+  readonly told: Promise<Ending>;
+  /** Nothing is left to be done, and it can be found in the cache if it is to be found anywhere. */
+  readonly over: Promise<void>;
   readonly isCacheable: boolean;
   /** Whether somebody else can still get the whole answer. */
   readonly isOpen: boolean;
@@ -49,42 +51,37 @@ export function startFlight(given: FlightOptions): Flight {
   let held: SpendHeld | undefined;
   let attempts = 0;
   const controller = new AbortController();
-  let waiting = 0;
   let open = true;
   /** The last byte is here: whoever leaves now stops nothing. */
   let isWhole = false;
-  const join = (signal: AbortSignal) => {
-    waiting++;
-    const leave = () => {
-      if (--waiting > 0 || isWhole) return;
-      open = false;
-      controller.abort(new Error("the client has left"));
-    };
-    if (signal.aborted) leave();
-    else signal.addEventListener("abort", leave, { once: true });
-  };
+  const join = audience(() => {
+    if (isWhole) return;
+    open = false;
+    controller.abort(new Error("the client has left"));
+  });
   join(call.signal);
 
-  const ended = Promise.withResolvers<Ending>();
-  const finish = async (ending: Omit<Ending, "costNano">) => {
+  const told = Promise.withResolvers<Ending>();
+  const over = Promise.withResolvers<void>();
+  const tell = async (ending: Omit<Ending, "costNano">) => {
     isWhole = ending.complete;
     open &&= isWhole;
     const costNano = await costOfEnding(ending, options);
     const whole = { ...ending, costNano };
     ledger.record(parts.logs, { kind: "asked", ending: whole });
-    await held?.settle(costNano);
+    told.resolve(whole);
+    return whole;
+  };
+  const finish = async (telling: Promise<Ending>) => {
+    const ending = await telling;
+    await held?.settle(ending.costNano);
     // Until it can be found on disk, it can be had from here.
-    await keepAnswer(given, whole);
-    ended.resolve(whole);
+    await keepAnswer(given, ending);
+    over.resolve();
   };
   const watch = (answer: Answer): AnswerWatcher => {
     ledger.startAnswer(answer.target, answer.status, answer.headers);
-    const meter = createMeter({
-      contentType: answer.headers["content-type"] ?? "",
-      contentEncoding: answer.headers["content-encoding"] ?? "",
-      wire: answer.target.provider.wire,
-      reasoningBeside: answer.target.provider.reasoningBeside ?? false,
-    });
+    const meter = meterOf(answer);
     const capture = new Capture();
     return {
       piece(bytes) {
@@ -100,7 +97,11 @@ export function startFlight(given: FlightOptions): Flight {
         const truncated = error === undefined && !reading.complete && answer.status < 400;
         // A stream that stops before its end must not look like one that came to it.
         if (truncated) answer.body.fail(new Error("the provider's stream stopped before its end"));
-        void finish(endingOf({ answer, reading, capture, complete: error === undefined && !truncated, controller }));
+        const complete = error === undefined && !truncated;
+        const telling = tell(endingOf({ answer, reading, capture, complete, controller }));
+        // Who reads the last byte and then asks for its log row finds it.
+        parts.logs.expect(telling);
+        void finish(telling);
       },
     };
   };
@@ -122,17 +123,41 @@ export function startFlight(given: FlightOptions): Flight {
   answer.catch(() => {
     // Whoever leads or follows records this failure; there is no answer that could cost anything.
     open = false;
-    ended.resolve(nothing(controller));
+    told.resolve(nothing(controller));
+    over.resolve();
     void held?.settle(0);
   });
   return {
     answer,
-    over: ended.promise,
+    told: told.promise,
+    over: over.promise,
     isCacheable: cached !== undefined,
     get isOpen() {
       return open;
     },
     join,
+  };
+}
+
+function meterOf({ headers, target }: Answer): Meter {
+  return createMeter({
+    contentType: headers["content-type"] ?? "",
+    contentEncoding: headers["content-encoding"] ?? "",
+    wire: target.provider.wire,
+    reasoningBeside: target.provider.reasoningBeside ?? false,
+  });
+}
+
+/** Counts who waits: `empty` is called when the last one has left. */
+function audience(empty: () => void): (signal: AbortSignal) => void {
+  let waiting = 0;
+  return (signal) => {
+    waiting++;
+    const leave = () => {
+      if (--waiting === 0) empty();
+    };
+    if (signal.aborted) leave();
+    else signal.addEventListener("abort", leave, { once: true });
   };
 }
 

@@ -33,6 +33,7 @@ export class Ledger {
   #contentType = "";
   readonly #attempts: Attempt[] = [];
   #recorded = false;
+  #route: string | null = null;
 
   constructor(call: GatewayCall) {
     this.#call = call;
@@ -42,6 +43,11 @@ export class Ledger {
     this.#gateway = gateway;
     this.#options = options;
     this.#byToken = byToken;
+  }
+
+  /** The dynamic route that chooses the providers. */
+  route(name: string | null): void {
+    this.#route = name;
   }
 
   /** Which provider will be asked first: what the log names when none answers. */
@@ -66,6 +72,10 @@ export class Ledger {
       "cf-aig-request-id": this.id,
       "cf-aig-event-id": this.#options?.eventId ?? this.id,
       "cf-aig-step": String(step),
+      // Only a route leaves the caller in doubt who answered.
+      ...(this.#route === null || !this.#target
+        ? {}
+        : { "cf-aig-provider": this.#target.slug, "cf-aig-model": this.#target.model }),
       ...(cacheStatus === undefined ? {} : { "cf-aig-cache-status": cacheStatus }),
     };
   }
@@ -100,7 +110,7 @@ export class Ledger {
       userAgent: call.headers.get("user-agent") ?? "",
       authentication: this.#byToken,
       byok: this.#target?.byok ?? false,
-      route: null,
+      route: this.#route,
       workerId: call.workerId,
       requestSize: call.body.length,
       request: payload ? request.bytes : null,

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { accountOf, ok, pageOf, param, readJson, type Api, type ApiContext } from "#http/app.ts";
 import { gatewayErrors } from "#products/ai-gateway/errors.ts";
+import { gatewayOf } from "#products/ai-gateway/gateway-of.ts";
 import { logFilter, type LogFilter, type LogQuery } from "#products/ai-gateway/log-query.ts";
 import type { CostLine, LogStore } from "#products/ai-gateway/log-store.ts";
 import { dollars, logDetailJson, logJson, textOf } from "#products/ai-gateway/log-json.ts";
@@ -10,9 +11,8 @@ import type { GatewayStore } from "#products/ai-gateway/store.ts";
 
 export function logRoutes(app: Api, { gateways, logs }: { gateways: GatewayStore; logs: LogStore }): void {
   const placeOf = (c: ApiContext) => {
-    const place = { accountId: accountOf(c), gatewayId: param(c, "gateway_id") };
-    if (!gateways.find(place.accountId, place.gatewayId)) throw gatewayErrors.notFound("Gateway");
-    return place;
+    const { accountId, id } = gatewayOf(c, gateways);
+    return { accountId, gatewayId: id };
   };
   const logOf = (c: ApiContext) => logs.get({ ...placeOf(c), id: param(c, "log_id") });
 

@@ -31,6 +31,8 @@ export type CostLine = {
 export interface LogStore extends AsyncDisposable {
   /** Takes a row; it is written soon. Past a bound rows are dropped and counted. */
   record(gateway: Gateway, row: LogRow): void;
+  /** Something that will record a row at any moment: readers wait for it. */
+  expect(soon: Promise<unknown>): void;
   get(place: LogPlace): Promise<StoredLog>;
   list(place: Omit<LogPlace, "id">, query: LogQuery): Promise<{ rows: StoredLog[]; total: number }>;
   change(place: LogPlace, change: LogChange): Promise<void>;
@@ -55,6 +57,7 @@ export function logStore(db: Database): LogStore {
   const queue = new RowQueue(db);
   return {
     record: (gateway, row) => queue.push(gateway, row),
+    expect: (soon) => queue.expect(soon),
     async get({ accountId, gatewayId, id }) {
       await queue.settled();
       const row = db
@@ -103,6 +106,7 @@ class RowQueue {
   #timer: NodeJS.Timeout | undefined;
   #writing: Promise<void> = Promise.resolve();
   #dropped = 0;
+  readonly #expected = new Set<Promise<unknown>>();
   /** Rows of each gateway, counted once. */
   readonly #counts = new Map<string, number>();
 
@@ -120,8 +124,14 @@ class RowQueue {
     this.#timer ??= setTimeout(() => void this.settled(), limits.logFlushMs);
   }
 
+  expect(soon: Promise<unknown>): void {
+    this.#expected.add(soon);
+    void Promise.allSettled([soon]).then(() => this.#expected.delete(soon));
+  }
+
   /** Writes what waits: a reader sees every row that was recorded before it asked. */
   async settled(): Promise<void> {
+    await Promise.allSettled(this.#expected);
     clearTimeout(this.#timer);
     this.#timer = undefined;
     if (this.#waiting.length > 0) {

@@ -5,6 +5,8 @@ import type { WireResponse } from "#http/wire/server.ts";
 import type { Answer } from "#products/ai-gateway/attempts.ts";
 import { cacheKeyOf, cacheTtlOf, type CacheStore, type StoredAnswer } from "#products/ai-gateway/cache-store.ts";
 import { passedHeaders, readOptions, type GatewayCall } from "#products/ai-gateway/call.ts";
+import { chatSteps, type ChatParts } from "#products/ai-gateway/chat-steps.ts";
+import type { DynamicRoutes } from "#products/ai-gateway/dynamic-routes.ts";
 import { gatewayErrorBody, gatewayErrors } from "#products/ai-gateway/errors.ts";
 import { startFlight, type Flight, type FlightParts } from "#products/ai-gateway/flight.ts";
 import { Ledger } from "#products/ai-gateway/ledger.ts";
@@ -12,7 +14,7 @@ import type { LogStore } from "#products/ai-gateway/log-store.ts";
 import type { RateLimiter } from "#products/ai-gateway/rate-limiter.ts";
 import type { Gateway } from "#products/ai-gateway/schema.ts";
 import type { GatewayStore } from "#products/ai-gateway/store.ts";
-import { planTarget, stepsOf, type Registry } from "#products/ai-gateway/targets.ts";
+import { planTarget, stepsOf, type Registry, type Step } from "#products/ai-gateway/targets.ts";
 import { withoutUsageEvent } from "#products/ai-gateway/usage-filter.ts";
 
 /** Whether a token may act for an account. */
@@ -25,6 +27,7 @@ export type PipelineParts = Omit<FlightParts, "cache" | "logs"> & {
   logs: LogStore;
   mayAct: TokenCheck;
   rates: RateLimiter;
+  routes: DynamicRoutes;
 };
 
 export type Pipeline = (call: GatewayCall) => Promise<WireResponse>;
@@ -48,9 +51,10 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       gateway = authorized.gateway;
       const options = readOptions((name) => call.headers.get(name));
       ledger.open(gateway, options, authorized.byToken);
-      const targets = stepsOf(authorized.call, options, parts.registry).map((step) =>
-        planTarget(step, { gateway: authorized.gateway, options, registry: parts.registry }),
-      );
+      const { steps, route } = planSteps(authorized.call, { ...parts, gateway, options });
+      ledger.route(route);
+      const context = { gateway, options, registry: parts.registry };
+      const targets = steps.map((step) => planTarget(step, context));
       const [first] = targets;
       if (!first) throw gatewayErrors.invalid("there is nothing to ask");
       ledger.plan(first);
@@ -73,6 +77,10 @@ export function createPipeline(parts: PipelineParts): Pipeline {
       return refuse(error, { call, gateway, ledger, logs: parts.logs });
     }
   };
+}
+
+function planSteps(call: GatewayCall, parts: ChatParts): { steps: Step[]; route: string | null } {
+  return call.wanted.kind === "compat" ? chatSteps(call, parts) : { steps: stepsOf(call, parts.options), route: null };
 }
 
 function keeping(key: string | undefined, ttl: number | undefined) {
@@ -118,7 +126,7 @@ async function follow(flight: Flight, call: GatewayCall, ledger: Ledger, logs: L
   flight.join(call.signal);
   const answer = await flight.answer;
   ledger.startAnswer(answer.target, answer.status, answer.headers);
-  void flight.over.then((ending) => ledger.record(logs, { kind: "shared", ending }));
+  void flight.told.then((ending) => ledger.record(logs, { kind: "shared", ending }));
   return respond(answer, { call, cacheStatus: "HIT", ledger });
 }
 

@@ -2,8 +2,13 @@ import { accountOf, createRoutes, ok, pageOf, param, readJson, type Api, type Ap
 import { paginate } from "#http/envelope.ts";
 import { parseJson } from "#products/ai-gateway/meter.ts";
 import { gatewayErrors } from "#products/ai-gateway/errors.ts";
+import type { DynamicRoutes } from "#products/ai-gateway/dynamic-routes.ts";
+import { gatewayOf } from "#products/ai-gateway/gateway-of.ts";
+import { keyRoutes } from "#products/ai-gateway/key-routes.ts";
 import { logRoutes } from "#products/ai-gateway/log-routes.ts";
 import type { LogStore } from "#products/ai-gateway/log-store.ts";
+import { dynamicRouteRoutes } from "#products/ai-gateway/route-routes.ts";
+import type { ProviderKeys } from "#products/ai-gateway/provider-keys.ts";
 import {
   changedCustomProvider,
   customProvider,
@@ -17,6 +22,8 @@ import type { GatewayStore } from "#products/ai-gateway/store.ts";
 export type RoutesParts = {
   gateways: GatewayStore;
   logs: LogStore;
+  keys: ProviderKeys;
+  routes: DynamicRoutes;
   /** Address of a gateway, or of a provider in it. */
   urlOf: GatewayUrl;
 };
@@ -28,11 +35,13 @@ export function aiGatewayRoutes(parts: RoutesParts): Api {
   const app = createRoutes();
   gatewayRoutes(app, parts);
   providerRoutes(app, parts.gateways);
+  keyRoutes(app, parts);
+  dynamicRouteRoutes(app, parts);
   logRoutes(app, parts);
   return app;
 }
 
-function gatewayRoutes(app: Api, { gateways, urlOf }: RoutesParts): void {
+function gatewayRoutes(app: Api, { gateways, keys, routes, urlOf }: RoutesParts): void {
   app.get("/gateways", (c) => {
     const all = gateways.list(accountOf(c), c.req.query("search"));
     const { items, info } = paginate(all.map(gatewayJson), pageOf(c, { perPage: 20, perPageMax: 100 }));
@@ -50,6 +59,8 @@ function gatewayRoutes(app: Api, { gateways, urlOf }: RoutesParts): void {
   app.delete("/gateways/:gateway_id", async (c) => {
     const gateway = gatewayOf(c, gateways);
     await gateways.delete(gateway.accountId, gateway.id);
+    keys.forget(gateway);
+    routes.forget(gateway);
     return ok(c, gatewayJson(gateway));
   });
   app.get("/gateways/:gateway_id/url/:provider", (c) => {
@@ -105,13 +116,6 @@ function checkHeaders(text: string | undefined): void {
         /^[\t\x20-\x7e\xa0-\xff]*$/.test(value),
     );
   if (!sendable) throw gatewayErrors.invalid("headers must be a JSON object of header names and texts");
-}
-
-/** The gateway of a path, as one of the account's. */
-function gatewayOf(c: ApiContext, gateways: GatewayStore): Gateway {
-  const gateway = gateways.find(accountOf(c), param(c, "gateway_id"));
-  if (!gateway) throw gatewayErrors.notFound("Gateway");
-  return gateway;
 }
 
 function gatewayJson({ id, settings, createdAt, modifiedAt }: Gateway) {

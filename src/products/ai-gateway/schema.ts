@@ -154,6 +154,29 @@ export type CustomProvider = {
 export const changedCustomProvider = customProvider.partial();
 export type CustomProviderChange = z.infer<typeof changedCustomProvider>;
 
+/**
+ * A provider's key in a gateway. Bedrock's may be a JSON object `{accessKeyId, secretAccessKey, region?, sessionToken?}`. Limits of
+ * single keys (`rate_limit`) are refused, as nothing would hold to them.
+ */
+export const newProviderConfig = z.object({
+  alias: z.string().min(1).max(64),
+  default_config: z.boolean(),
+  provider_slug: z.string().min(1).max(80),
+  secret: z.string().min(1).max(16_384),
+  rate_limit: z.undefined().optional(),
+  rate_limit_period: z.undefined().optional(),
+});
+export type ProviderConfigBody = z.infer<typeof newProviderConfig>;
+
+/** What is shown of it: never the key. */
+export type ProviderConfig = Omit<ProviderConfigBody, "secret"> & {
+  id: string;
+  gateway_id: string;
+  secret_id: string;
+  secret_preview: string;
+  modified_at: string;
+};
+
 /** Metadata of a request: flat, as its owner sent it. */
 export type Metadata = Record<string, string | number | boolean>;
 

@@ -47,7 +47,8 @@ const settleAll = transaction("ai-gateway.settleAllSpend", (db, { keepFrom }: { 
   db.prepare("DELETE FROM spend WHERE slot < ?").run(keepFrom);
 });
 
-function usedOf(db: WriteConnection, bucket: SpendBucket, now: number): { spent: number; held: number } {
+/** What is used of a bucket in its window, and what is set aside. */
+export function usedOf(db: WriteConnection, bucket: SpendBucket, now: number): { spent: number; held: number } {
   const from = bucket.sliding ? now - bucket.windowMs : slotOf(bucket, now);
   const spent = db
     .prepare("SELECT coalesce(sum(nano), 0) AS nano FROM spend WHERE bucket = ? AND slot >= ?")

@@ -3,7 +3,7 @@ import { costOf, customCostOf, priceOf } from "#products/ai-gateway/price.ts";
 import type { CallOptions } from "#products/ai-gateway/call.ts";
 import { parseJson } from "#products/ai-gateway/meter.ts";
 import type { Gateway, Metadata, SpendRule } from "#products/ai-gateway/schema.ts";
-import { spendWrites, type SpendBucket } from "#products/ai-gateway/spend-writes.ts";
+import { spendWrites, usedOf, type SpendBucket } from "#products/ai-gateway/spend-writes.ts";
 import type { Target } from "#products/ai-gateway/targets.ts";
 import { isObject, type Usage } from "#products/ai-gateway/usage.ts";
 
@@ -11,6 +11,8 @@ import { isObject, type Usage } from "#products/ai-gateway/usage.ts";
 export interface SpendStore {
   /** Throws when a rule of the gateway has no room for a request to `target`. undefined when no rule applies. */
   hold(id: string, gateway: Gateway, target: Target, options: CallOptions): Promise<SpendHeld | undefined>;
+  /** Whether anything is left in a bucket now. */
+  hasRoom(bucket: SpendBucket): boolean;
 }
 
 export interface SpendHeld {
@@ -26,13 +28,17 @@ export async function openSpendStore(db: Database): Promise<SpendStore> {
   await db.write(spendWrites.settleAll, { keepFrom: Date.now() - keptMs });
   return {
     async hold(id, gateway, target, options) {
-      const buckets = bucketsOf(gateway, target, options.metadata);
+      const buckets = [...bucketsOf(gateway, target, options.metadata), ...target.buckets];
       if (buckets.length === 0) return undefined;
       const estimateNano = await estimateOf(target, options);
       await db.write(spendWrites.holdSpend, { id, estimateNano, now: Date.now(), buckets });
       return {
         settle: (nano) => db.write(spendWrites.settleSpend, { id, nano: nano ?? estimateNano }),
       };
+    },
+    hasRoom(bucket) {
+      const { spent, held } = usedOf(db, bucket, Date.now());
+      return spent + held < bucket.limitNano;
     },
   };
 }

@@ -9,8 +9,10 @@ import {
 } from "#products/ai-gateway/call.ts";
 import { addressOf } from "#products/ai-gateway/providers/addressing.ts";
 import { aliases, customEntry, providers, type Provider } from "#products/ai-gateway/providers/catalogue.ts";
+import { awsKeyOf, type AwsKey } from "#products/ai-gateway/providers/aws-signature.ts";
 import { parseJson } from "#products/ai-gateway/meter.ts";
 import type { CustomProvider, Gateway } from "#products/ai-gateway/schema.ts";
+import type { SpendBucket } from "#products/ai-gateway/spend-writes.ts";
 import { isObject } from "#products/ai-gateway/usage.ts";
 
 /** One provider to ask, with all that a request to it needs. */
@@ -29,9 +31,12 @@ export type Target = {
   credential: string;
   /** The key came from the gateway's own store. */
   byok: boolean;
+  /** Signs each try. */
+  awsKey: AwsKey | undefined;
   /** Token counts were asked for on the caller's behalf: the event that holds them is kept back. */
   asksForUsage: boolean;
   retry: RetryOptions;
+  buckets: SpendBucket[];
 };
 
 /** What planning needs to know about an account. */
@@ -51,6 +56,8 @@ export type Step = {
   headers: Map<string, string>;
   body: Buffer;
   retry: RetryOptions;
+  /** Limits of a dynamic route that its cost counts towards. */
+  buckets: SpendBucket[];
 };
 
 export function planTarget(
@@ -76,39 +83,25 @@ export function planTarget(
     body: asksForUsage ? withUsage(step.body) : step.body,
     model: typeof given?.["model"] === "string" ? given["model"] : modelInPath(url),
     streams,
-    credential: sha256(...credentialOf(provider, url, headers)),
-    byok,
+    credential: sha256(...credentialOf(provider, url, headers), byok?.awsKey?.accessKeyId ?? ""),
+    byok: byok !== undefined,
+    awsKey: byok?.awsKey,
     asksForUsage,
     retry: step.retry,
+    buckets: step.buckets,
   };
 }
 
 /** The steps of a call to a provider's own path, or of a list of them. */
-export function stepsOf(call: GatewayCall, options: CallOptions, registry: Registry): Step[] {
+export function stepsOf(call: GatewayCall, options: CallOptions): Step[] {
   const { wanted, headers, method, body } = call;
-  if (wanted.kind === "compat") return [chatStep(call, options, registry)];
   if (wanted.kind === "native") {
     const { provider, rest } = wanted;
-    return [{ step: 0, provider, rest, method, headers: forwardedHeaders(headers), body, retry: options }];
+    return [{ step: 0, provider, rest, method, headers: forwardedHeaders(headers), body, retry: options, buckets: [] }];
   }
   const list = parseJson(body.toString());
   if (!Array.isArray(list) || list.length === 0) throw gatewayErrors.invalid("the body must be an array of steps");
   return list.map((item, step) => universalStep(item, step, options));
-}
-
-/** OpenAI's chat completions, for the provider before the slash in `model`. */
-function chatStep(call: GatewayCall, options: CallOptions, registry: Registry): Step {
-  const { wanted, headers, body } = call;
-  if (wanted.kind !== "compat" || wanted.path !== "chat/completions")
-    throw gatewayErrors.invalid("compat answers at /compat/chat/completions");
-  const given = parseJson(body.toString());
-  const [name = "", ...rest] = isObject(given) && typeof given["model"] === "string" ? given["model"].split("/") : [];
-  if (rest.length === 0) throw gatewayErrors.invalid('model must be "<provider>/<model>"');
-  const { provider } = findProvider(name, call.accountId, registry);
-  if (provider.chat === undefined) throw gatewayErrors.invalid(`${name} has no chat completions`);
-  const sent = Buffer.from(JSON.stringify({ ...(given as object), model: rest.join("/") }));
-  const own = forwardedHeaders(headers);
-  return { step: 0, provider: name, rest: provider.chat, method: "POST", headers: own, body: sent, retry: options };
 }
 
 function universalStep(item: unknown, step: number, options: CallOptions): Step {
@@ -133,6 +126,7 @@ function universalStep(item: unknown, step: number, options: CallOptions): Step 
     headers: forwardedHeaders(own),
     body: Buffer.from(JSON.stringify(query ?? {})),
     retry,
+    buckets: [],
   };
 }
 
@@ -158,7 +152,7 @@ function configOf(config: unknown): RetryOptions {
 
 type Found = { slug: string; provider: Provider; base: string | undefined; extra: Record<string, string> };
 
-function findProvider(name: string, accountId: string, registry: Registry): Found {
+export function findProvider(name: string, accountId: string, registry: Registry): Found {
   if (name.startsWith("custom-")) {
     const custom = registry.customProvider(accountId, name.slice("custom-".length));
     if (!custom || custom.body.enable === false) throw gatewayErrors.noProvider(name);
@@ -174,7 +168,7 @@ function findProvider(name: string, accountId: string, registry: Registry): Foun
   return { slug, provider, base: registry.baseOf(slug), extra: {} };
 }
 
-/** Puts the gateway's stored key in when the request brings none; whether it did. */
+/** Puts the gateway's stored key in when the request brings none; undefined when there is nothing to put in. */
 function putKey(options: {
   provider: Provider;
   slug: string;
@@ -183,16 +177,18 @@ function putKey(options: {
   gateway: Gateway;
   alias: string;
   registry: Registry;
-}): boolean {
+}): { awsKey: AwsKey | undefined } | undefined {
   const { provider, headers, url } = options;
   const { header, scheme } = provider.auth;
   const brings =
     [header, ...(provider.otherAuth ?? [])].some((name) => headers.has(name)) || url.searchParams.has("key");
-  if (brings) return false;
+  if (brings) return undefined;
   const key = options.registry.storedKey(options.gateway, options.slug, options.alias);
-  if (key === undefined) return false;
+  if (key === undefined) return undefined;
+  const awsKey = provider.addressing === "bedrock" ? awsKeyOf(key) : undefined;
+  if (awsKey) return { awsKey };
   headers.set(header, scheme === undefined ? key : `${scheme} ${key}`);
-  return true;
+  return { awsKey };
 }
 
 function credentialOf(provider: Provider, url: URL, headers: ReadonlyMap<string, string>): string[] {

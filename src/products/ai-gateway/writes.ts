@@ -1,7 +1,9 @@
 import { transaction, type DatabaseSchema, type WriteConnection } from "#db/schema.ts";
 import { cacheTransactions } from "#products/ai-gateway/cache-writes.ts";
 import { gatewayErrors } from "#products/ai-gateway/errors.ts";
+import { keyTransactions } from "#products/ai-gateway/key-writes.ts";
 import { logTransactions } from "#products/ai-gateway/log-writes.ts";
+import { routeTransactions } from "#products/ai-gateway/route-writes.ts";
 import { spendTransactions } from "#products/ai-gateway/spend-writes.ts";
 import type { CustomProvider, Gateway } from "#products/ai-gateway/schema.ts";
 
@@ -164,6 +166,21 @@ export const aiGatewaySchema: DatabaseSchema = {
        PRIMARY KEY (bucket, id)
      ) WITHOUT ROWID, STRICT;
      CREATE INDEX spend_held_by_id ON spend_held (id);`,
+    `CREATE TABLE provider_configs (
+       id TEXT PRIMARY KEY,
+       account_id TEXT NOT NULL,
+       gateway_id TEXT NOT NULL,
+       config TEXT NOT NULL,
+       secret BLOB NOT NULL,
+       FOREIGN KEY (account_id, gateway_id) REFERENCES gateways (account_id, id) ON DELETE CASCADE
+     ) STRICT;`,
+    `CREATE TABLE routes (
+       id TEXT PRIMARY KEY,
+       account_id TEXT NOT NULL,
+       gateway_id TEXT NOT NULL,
+       body TEXT NOT NULL,
+       FOREIGN KEY (account_id, gateway_id) REFERENCES gateways (account_id, id) ON DELETE CASCADE
+     ) STRICT;`,
   ],
   transactions: [
     createGateway,
@@ -175,5 +192,7 @@ export const aiGatewaySchema: DatabaseSchema = {
     ...logTransactions,
     ...cacheTransactions,
     ...spendTransactions,
+    ...keyTransactions,
+    ...routeTransactions,
   ],
 };
