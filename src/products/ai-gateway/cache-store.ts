@@ -4,7 +4,7 @@ import { cacheWrites, type Use } from "#products/ai-gateway/cache-writes.ts";
 import { sha256 } from "#products/ai-gateway/call.ts";
 import type { CallOptions } from "#products/ai-gateway/call.ts";
 import { limits, type Gateway } from "#products/ai-gateway/schema.ts";
-import type { Target } from "#products/ai-gateway/targets.ts";
+import type { ChatWords, Target } from "#products/ai-gateway/targets.ts";
 import type { UsageMetadata } from "#products/ai-gateway/schema.ts";
 
 /** An answer that can be given again. */
@@ -20,6 +20,8 @@ export type StoredAnswer = {
   pieces: number[];
   /** The event with the token counts is among the bytes, and the caller did not ask for it. */
   asksForUsage: boolean;
+  /** The bytes are not in OpenAI's words, and the caller wants them so. */
+  chat: ChatWords | undefined;
   body: Buffer;
 };
 
@@ -96,6 +98,7 @@ export function cacheKeyOf(gateway: Gateway, target: Target, options: CallOption
     target.credential,
     headers.toSorted().join("\n"),
     String(target.asksForUsage),
+    JSON.stringify(target.chat ?? null),
     target.body,
   );
 }

@@ -2,6 +2,7 @@ import { forwardedHeaders, type CallOptions, type GatewayCall } from "#products/
 import type { DynamicRoutes } from "#products/ai-gateway/dynamic-routes.ts";
 import { gatewayErrors } from "#products/ai-gateway/errors.ts";
 import { parseJson } from "#products/ai-gateway/meter.ts";
+import { toMessages } from "#products/ai-gateway/providers/anthropic-chat.ts";
 import type { RateLimiter } from "#products/ai-gateway/rate-limiter.ts";
 import { modelsOf, type RouteLimit, type RouteModel } from "#products/ai-gateway/route-graph.ts";
 import { limits, type Gateway } from "#products/ai-gateway/schema.ts";
@@ -74,6 +75,7 @@ function chatStep(
 ): Step {
   const { body, parts, provider: name, model, step, headers } = asked;
   const { provider } = findProvider(name, parts.gateway.accountId, parts.registry);
+  if (provider.wire === "anthropic") return anthropicStep(asked);
   if (provider.chat === undefined) throw gatewayErrors.invalid(`${name} has no chat completions`);
   const sent = Buffer.from(JSON.stringify({ ...body, model }));
   return {
@@ -85,6 +87,28 @@ function chatStep(
     body: sent,
     retry: parts.options,
     buckets: [],
+  };
+}
+
+/** Anthropic has messages of its own: the request is put into its words, and its answer back into OpenAI's. */
+function anthropicStep({ body, parts, provider, model, step, headers }: Parameters<typeof chatStep>[0]): Step {
+  const key = /^Bearer (sk-.+)$/i.exec(headers.get("authorization") ?? "")?.[1];
+  if (key !== undefined) {
+    headers.delete("authorization");
+    headers.set("x-api-key", key);
+  }
+  if (!headers.has("anthropic-version")) headers.set("anthropic-version", "2023-06-01");
+  const options = body["stream_options"];
+  return {
+    step,
+    provider,
+    rest: "v1/messages",
+    method: "POST",
+    headers,
+    body: Buffer.from(JSON.stringify(toMessages({ ...body, model }))),
+    retry: parts.options,
+    buckets: [],
+    chat: { withUsage: isObject(options) && options["include_usage"] === true },
   };
 }
 

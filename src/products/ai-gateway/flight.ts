@@ -238,5 +238,6 @@ async function keepAnswer({ cached, gateway, parts }: FlightOptions, ending: End
     pieces: answer.body.lengths(),
     body: answer.body.whole(),
     asksForUsage: answer.target.asksForUsage,
+    chat: answer.target.chat,
   });
 }

@@ -11,10 +11,12 @@ import { gatewayErrorBody, gatewayErrors } from "#products/ai-gateway/errors.ts"
 import { startFlight, type Flight, type FlightParts } from "#products/ai-gateway/flight.ts";
 import { Ledger } from "#products/ai-gateway/ledger.ts";
 import type { LogStore } from "#products/ai-gateway/log-store.ts";
+import { parseJson } from "#products/ai-gateway/meter.ts";
+import { toChat, toChatEvents } from "#products/ai-gateway/providers/anthropic-chat.ts";
 import type { RateLimiter } from "#products/ai-gateway/rate-limiter.ts";
-import type { Gateway } from "#products/ai-gateway/schema.ts";
+import { limits, type Gateway } from "#products/ai-gateway/schema.ts";
 import type { GatewayStore } from "#products/ai-gateway/store.ts";
-import { planTarget, stepsOf, type Registry, type Step } from "#products/ai-gateway/targets.ts";
+import { planTarget, stepsOf, type Registry, type Step, type Target } from "#products/ai-gateway/targets.ts";
 import { withoutUsageEvent } from "#products/ai-gateway/usage-filter.ts";
 
 /** Whether a token may act for an account. */
@@ -134,25 +136,55 @@ type Responding = { call: GatewayCall; cacheStatus: "HIT" | "MISS" | undefined; 
 
 function respond(answer: Answer, { call, cacheStatus, ledger }: Responding): WireResponse {
   const { status, headers, target } = answer;
-  const pieces = answer.body.read(call.signal);
-  const length = target.asksForUsage ? undefined : headers["content-length"];
+  const told = { ...passedHeaders(headers), ...ledger.headers(cacheStatus, target.step) };
+  const length = headers["content-length"];
+  const rewritten = target.asksForUsage || target.chat || length === undefined || !/^[0-9]{1,15}$/.test(length);
   return {
     status,
     reason: STATUS_CODES[status] ?? "",
-    headers: { ...passedHeaders(headers), ...ledger.headers(cacheStatus, target.step) },
-    body: target.asksForUsage ? withoutUsageEvent(pieces) : pieces,
-    ...(length === undefined || !/^[0-9]{1,15}$/.test(length) ? {} : { length: Number(length) }),
+    headers: target.chat ? { ...told, "content-type": chatType(headers) } : told,
+    body: inCallersWords({ ...target, headers }, answer.body.read(call.signal)),
+    ...(rewritten ? {} : { length: Number(length) }),
   };
+}
+
+type Words = Pick<Target, "asksForUsage" | "chat"> & { headers: Readonly<Record<string, string>> };
+
+/** What the caller asked for, of what the provider was asked for. */
+function inCallersWords({ asksForUsage, chat, headers }: Words, pieces: AsyncIterable<Buffer>): AsyncIterable<Buffer> {
+  if (chat) return isStream(headers) ? toChatEvents(pieces, chat.withUsage) : wholeChat(pieces);
+  return asksForUsage ? withoutUsageEvent(pieces) : pieces;
+}
+
+async function* wholeChat(pieces: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  const all: Buffer[] = [];
+  let bytes = 0;
+  for await (const piece of pieces) {
+    bytes += piece.length;
+    if (bytes > limits.meteredBytes) throw new Error("an answer is too large to be translated");
+    all.push(piece);
+  }
+  yield Buffer.from(JSON.stringify(toChat(parseJson(Buffer.concat(all).toString()))));
+}
+
+function isStream(headers: Readonly<Record<string, string>>): boolean {
+  return (headers["content-type"] ?? "").startsWith("text/event-stream");
+}
+
+function chatType(headers: Readonly<Record<string, string>>): string {
+  return isStream(headers) ? "text/event-stream" : "application/json";
 }
 
 /** An answer that was kept: the same bytes, in the same pieces. */
 function replay(stored: StoredAnswer, ledger: Ledger, logs: LogStore): WireResponse {
   ledger.record(logs, { kind: "stored", stored });
   const headers = { ...stored.headers, ...ledger.headers("HIT", stored.step) };
-  const { status, body } = stored;
-  const pieces = stored.asksForUsage ? withoutUsageEvent(inPieces(stored)) : inPieces(stored);
-  const isStream = (stored.headers["content-type"] ?? "").startsWith("text/event-stream");
-  return { status, reason: STATUS_CODES[status] ?? "", headers, body: isStream ? pieces : body };
+  const { status, body, asksForUsage, chat } = stored;
+  const reason = STATUS_CODES[status] ?? "";
+  if (!chat && !isStream(stored.headers)) return { status, reason, headers, body };
+  const typed = chat ? { ...headers, "content-type": chatType(stored.headers) } : headers;
+  const words = { asksForUsage, chat, headers: stored.headers };
+  return { status, reason, headers: typed, body: inCallersWords(words, inPieces(stored)) };
 }
 
 async function* inPieces({ body, pieces }: StoredAnswer): AsyncGenerator<Buffer> {

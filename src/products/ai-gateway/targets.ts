@@ -37,7 +37,12 @@ export type Target = {
   asksForUsage: boolean;
   retry: RetryOptions;
   buckets: SpendBucket[];
+  /** The answer is put into OpenAI's words. */
+  chat: ChatWords | undefined;
 };
+
+/** `withUsage`: of a stream the caller wants the event with the counts, too. */
+export type ChatWords = { withUsage: boolean };
 
 /** What planning needs to know about an account. */
 export interface Registry {
@@ -56,6 +61,8 @@ export type Step = {
   headers: Map<string, string>;
   body: Buffer;
   retry: RetryOptions;
+  /** The answer is put into OpenAI's words. */
+  chat?: ChatWords;
   /** Limits of a dynamic route that its cost counts towards. */
   buckets: SpendBucket[];
 };
@@ -88,6 +95,7 @@ export function planTarget(
     awsKey: byok?.awsKey,
     asksForUsage,
     retry: step.retry,
+    chat: step.chat,
     buckets: step.buckets,
   };
 }
