@@ -99,6 +99,10 @@ export function logStore(db: Database): LogStore {
   };
 }
 
+function bytesOf({ request, response }: LogRow): number {
+  return (request?.length ?? 0) + (response?.length ?? 0);
+}
+
 /** Rows on their way to the disk. */
 class RowQueue {
   readonly #db: Database;
@@ -106,6 +110,8 @@ class RowQueue {
   #timer: NodeJS.Timeout | undefined;
   #writing: Promise<void> = Promise.resolve();
   #dropped = 0;
+  /** Of bodies that wait or are being written. */
+  #bytes = 0;
   readonly #expected = new Set<Promise<unknown>>();
   /** Rows of each gateway, counted once. */
   readonly #counts = new Map<string, number>();
@@ -120,7 +126,10 @@ class RowQueue {
         log.warn("log rows are dropped: they come faster than they can be written", { dropped: this.#dropped });
       return;
     }
-    this.#waiting.push({ gateway, row });
+    const bytes = bytesOf(row);
+    const fits = this.#bytes + bytes <= limits.logBytesWaiting;
+    this.#bytes += fits ? bytes : 0;
+    this.#waiting.push({ gateway, row: fits ? row : { ...row, request: null, response: null } });
     this.#timer ??= setTimeout(() => void this.settled(), limits.logFlushMs);
   }
 
@@ -140,6 +149,7 @@ class RowQueue {
       // A batch that fails is lost, not those after it.
       this.#writing = this.#writing
         .then(() => this.#write(batch))
+        .finally(() => (this.#bytes -= batch.reduce((sum, { row }) => sum + bytesOf(row), 0)))
         .catch((error: unknown) => log.error("log rows were lost", { error, rows: batch.length }));
     }
     await this.#writing;

@@ -39,6 +39,8 @@ export const limits = {
   logRows: 100_000,
   /** Rows waiting to be written; past it they are dropped and counted. */
   logRowsWaiting: 10_000,
+  /** Bytes of bodies among them; past it rows go on without their bodies. */
+  logBytesWaiting: 64 * mebibyte,
   logFlushMs: 100,
   /** Unread bytes of an answer past which its sender is held back. */
   unreadBytes: 256 * 1024,
