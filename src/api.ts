@@ -83,7 +83,9 @@ export function buildApi(parts: ApiParts): Api {
   const ofScript = "/accounts/:account_id/workers/scripts/:script_name";
   v4.route(`${ofScript}/logs`, logsRoutes(parts.logs, findWorker));
   v4.route(`${ofScript}/tails`, tailRoutes(parts.tails.store, findWorker, parts.tails.socketUrl));
-  v4.all("/accounts/:account_id/ai-gateway/*", forwardTo(parts.ai));
+  const toAi = forwardTo(parts.ai);
+  v4.all("/accounts/:account_id/ai-gateway/*", toAi);
+  v4.all("/accounts/:account_id/ai/*", toAi);
 
   const app = createApi();
   app.get("/ready", (c) => c.text("ready"));

@@ -18,6 +18,7 @@ import { createPipeline } from "#products/ai-gateway/pipeline.ts";
 import { providerKeys } from "#products/ai-gateway/provider-keys.ts";
 import { providers } from "#products/ai-gateway/providers/catalogue.ts";
 import { publicHandler } from "#products/ai-gateway/public.ts";
+import { aiRestRoutes } from "#products/ai-gateway/rest-routes.ts";
 import { aiGatewayRoutes, type GatewayUrl } from "#products/ai-gateway/routes.ts";
 import { gatewayStore } from "#products/ai-gateway/store.ts";
 import { tokenCheck } from "#products/ai-gateway/token-check.ts";
@@ -72,6 +73,7 @@ export async function runAi(runtimeFolder: string): Promise<void> {
   const api = createApi();
   api.get("/ready", (c) => c.text("ready"));
   api.route("/client/v4/accounts/:account_id/ai-gateway", aiGatewayRoutes({ gateways, logs, keys, routes, urlOf }));
+  api.route("/client/v4/accounts/:account_id/ai", aiRestRoutes(pipeline));
   const apiServer = createAdaptorServer({ fetch: api.fetch });
   await rm(runtime.ai, { force: true });
   apiServer.listen(runtime.ai);

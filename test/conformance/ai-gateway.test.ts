@@ -1,4 +1,5 @@
 import Cloudflare, { NotFoundError } from "cloudflare";
+import OpenAI from "openai";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { FakeProvider, openai, words } from "../support/fake-provider.ts";
 import { Solum } from "../support/start-solum.ts";
@@ -162,6 +163,29 @@ test("a provider's key is stored by the official SDK, used, and not shown", asyn
   });
   expect(answer.status).toBe(200);
   expect(provider.last.headers.authorization).toBe("Bearer sk-stored-0123456789");
+});
+
+test("SDKs work on the API's own address and token, with the keys that the gateway keeps", async () => {
+  const apiKey = solum.environment["CLOUDFLARE_API_TOKEN"] ?? "";
+  const baseURL = `${solum.environment["CLOUDFLARE_API_BASE_URL"]}/accounts/${account}/ai/v1`;
+  const defaultHeaders = { "cf-aig-gateway-id": "main" };
+  const sdk = new OpenAI({ apiKey, baseURL, defaultHeaders, maxRetries: 0 });
+  const messages = [{ role: "user" as const, content: "Whose?" }];
+  let text = "";
+  for await (const chunk of await sdk.chat.completions.create({ model: "openai/gpt-4o-mini", messages, stream: true }))
+    text += chunk.choices[0]?.delta.content ?? "";
+  expect(text).toBe(words.join(""));
+  // The provider gets its own key, and never the API's token.
+  expect(provider.last.headers.authorization).toBe("Bearer sk-stored-0123456789");
+  expect((await sdk.responses.create({ model: "openai/gpt-4o-mini", input: "Whose?" })).output_text).toBe(
+    words.join(""),
+  );
+  const run = await solum.api("POST", "/ai/run", { model: "openai/gpt-4o-mini", input: { messages } });
+  // Without a gateway's id it is the one named default, which has no keys.
+  expect(run.json).toMatchObject({ success: true, result: { choices: [{ message: { content: words.join("") } }] } });
+  expect(provider.last.headers.authorization).toBeUndefined();
+  const lacking = await solum.api("POST", "/ai/run", { model: "@cf/meta/llama-3.1-8b-instruct", input: {} });
+  expect([lacking.status, lacking.json.errors[0]?.code]).toEqual([400, 5007]);
 });
 
 test("the official SDK makes a dynamic route, changes it, and goes back", async () => {
