@@ -33,6 +33,11 @@ export type AttemptContext = {
   failed: (attempt: Attempt) => Promise<void>;
 };
 
+/** How an answer ends whose readers have all gone: seen by a connection that breaks before its end is announced. */
+export class EverybodyLeft extends Error {
+  override readonly name = "EverybodyLeft";
+}
+
 export type AnswerWatcher = {
   piece(bytes: Buffer): void;
   end(error: Error | undefined): void;
@@ -299,7 +304,7 @@ class Receiving implements Pending {
 
   #cancel(): void {
     this.#options.call()?.abort();
-    this.#finish(new Error("nobody reads the answer any more"));
+    this.#finish(new EverybodyLeft("nobody reads the answer any more"));
   }
 
   #finish(error: Error | undefined): void {

@@ -74,17 +74,19 @@ test("a client that leaves in the middle of a stream stops the provider at once,
 test("a client that leaves before an answer begins stops the provider, and nobody else is asked", async () => {
   provider.handler = async () => new Promise(() => {});
   const before = second.requests.length;
-  const { controller } = leave(chat, { "cf-aig-max-attempts": "3" });
   const asked = provider.requests.length;
+  const rows = (await rig.rows()).length;
+  const { controller } = leave(chat, { "cf-aig-max-attempts": "3" });
   await pollUntil({ ms: 5000, everyMs: 5, what: "the request" }, () =>
-    provider.requests.length > asked - 1 && provider.requests.at(-1)?.body.length ? true : undefined,
+    provider.requests.length > asked && provider.last.body.length > 0 ? true : undefined,
   );
   controller.abort();
   await pollUntil({ ms: 5000, everyMs: 5, what: "the provider's end" }, () => (provider.last.left ? true : undefined));
   expect(second.requests.length).toBe(before);
   await pollUntil({ ms: 5000, everyMs: 20, what: "the row" }, async () =>
-    (await lastRow())?.status === 499 ? true : undefined,
+    (await rig.rows()).length > rows ? true : undefined,
   );
+  expect(await lastRow()).toMatchObject({ status: 499, success: false });
 });
 
 test("an upstream socket that dies in a stream is an error to the client, never a clean end, and is not kept", async () => {

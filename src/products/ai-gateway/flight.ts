@@ -1,4 +1,4 @@
-import { attemptAll, type Answer, type AnswerWatcher } from "#products/ai-gateway/attempts.ts";
+import { attemptAll, EverybodyLeft, type Answer, type AnswerWatcher } from "#products/ai-gateway/attempts.ts";
 import { isCacheable, type CacheStore } from "#products/ai-gateway/cache-store.ts";
 import { storedHeaders, type CallOptions, type GatewayCall } from "#products/ai-gateway/call.ts";
 import type { Cooldowns } from "#products/ai-gateway/cooldowns.ts";
@@ -98,7 +98,8 @@ export function startFlight(given: FlightOptions): Flight {
         // A stream that stops before its end must not look like one that came to it.
         if (truncated) answer.body.fail(new Error("the provider's stream stopped before its end"));
         const complete = error === undefined && !truncated;
-        const telling = tell(endingOf({ answer, reading, capture, complete, controller }));
+        const left = controller.signal.aborted || error instanceof EverybodyLeft;
+        const telling = tell(endingOf({ answer, reading, capture, complete, left }));
         // Who reads the last byte and then asks for its log row finds it.
         parts.logs.expect(telling);
         void finish(telling);
@@ -180,11 +181,11 @@ type EndingParts = {
   reading: Reading;
   capture: Capture;
   complete: boolean;
-  controller: AbortController;
+  left: boolean;
 };
 
-function endingOf({ answer, reading, capture, complete, controller }: EndingParts): Omit<Ending, "costNano"> {
-  const cancelled = !complete && controller.signal.aborted;
+function endingOf({ answer, reading, capture, complete, left }: EndingParts): Omit<Ending, "costNano"> {
+  const cancelled = !complete && left;
   // Cut off before the counts came: the bytes that were seen are all there is to go by.
   const estimate = !complete && answer.status < 400 && (reading.usage?.output ?? 0) <= 1;
   const usage = estimate ? estimated(answer.target, capture.bytes, reading.usage) : reading.usage;
