@@ -1,6 +1,7 @@
 import { answerGraphql } from "#http/analytics.ts";
 import { createApi, createRoutes, type Api } from "#http/app.ts";
 import { requireAccount, requireToken } from "#http/auth.ts";
+import { forwardTo } from "#http/forward.ts";
 import { accountRoutes, identityRoutes } from "#products/accounts/routes.ts";
 import type { AccountStore } from "#products/accounts/store.ts";
 import type { D1Analytics } from "#products/d1/analytics.ts";
@@ -40,6 +41,8 @@ export type ApiParts = {
   logs: LogStore;
   zones: Pick<ZoneParts, "store" | "settle">;
   tails: { store: Tails; socketUrl: (key: string) => string };
+  /** Socket of the AI process. */
+  ai: string;
 };
 
 /** Where files for D1 imports are put. */
@@ -85,6 +88,9 @@ export function buildApi(parts: ApiParts): Api {
   const ofScript = "/accounts/:account_id/workers/scripts/:script_name";
   v4.route(`${ofScript}/logs`, logsRoutes(parts.logs, findWorker));
   v4.route(`${ofScript}/tails`, tailRoutes(parts.tails.store, findWorker, parts.tails.socketUrl));
+  const toAi = forwardTo(parts.ai);
+  v4.all("/accounts/:account_id/ai-gateway/*", toAi);
+  v4.all("/accounts/:account_id/ai/*", toAi);
 
   const app = createApi();
   app.get("/ready", (c) => c.text("ready"));

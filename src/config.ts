@@ -129,6 +129,9 @@ const settings = z.strictObject({
   s3Host: host
     .optional()
     .describe("Host of R2's S3 endpoint, and what buckets' own hosts are below. Default: s3.<appDomain>."),
+  aiProviders: list
+    .default([])
+    .describe("Addresses of AI providers to use instead of their own, as <slug>=<url>: a mirror, a proxy, a stand-in."),
 });
 
 export type Config = Readonly<z.infer<typeof settings>>;

@@ -17,7 +17,7 @@ export function pointerFile(): string {
 }
 
 /** What the supervisor gave this process: never in a file and never in the arguments. */
-export function processVariable(name: "SOLUM_CAPABILITY_KEY"): string {
+export function processVariable(name: "SOLUM_CAPABILITY_KEY" | "SOLUM_AI_SEAL_KEY"): string {
   const value = process.env[name];
   if (!value) throw new Error(`${name} is not set`);
   return value;

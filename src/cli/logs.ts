@@ -1,5 +1,4 @@
 import { once } from "node:events";
-import { createInterface } from "node:readline";
 import type { IncomingMessage } from "node:http";
 import { styleText } from "node:util";
 import { askApi } from "#cli/client.ts";
@@ -37,7 +36,7 @@ export async function logs(options: LogsOptions): Promise<void> {
     let answer = await askApi(await findInstance(options.data), path, stop);
     if (!options.json) process.stderr.write(`Waiting for ${options.worker} ... (Ctrl-C ends it)\n`);
     for (;;) {
-      await printAll(answer, options.json);
+      await printAll(answer, options.json, stop);
       answer = await comeBack(path, options, stop);
     }
   } catch (error) {
@@ -56,18 +55,27 @@ function stopSignal(): AbortSignal {
   return stopped.signal;
 }
 
-async function printAll(answer: IncomingMessage, json: boolean): Promise<void> {
+async function printAll(answer: IncomingMessage, json: boolean, stop: AbortSignal): Promise<void> {
   const paint = (style: Parameters<typeof styleText>[0], text: string) =>
     styleText(style, text, { stream: process.stdout });
   try {
-    for await (const line of createInterface({ input: answer })) {
-      if (line === "") continue;
+    for await (const line of linesOf(answer)) {
       const text = json ? `${line}\n` : messageText(JSON.parse(line) as LogMessage, paint);
-      if (!process.stdout.write(text)) await once(process.stdout, "drain");
+      if (!process.stdout.write(text)) await once(process.stdout, "drain", { signal: stop });
     }
   } catch (error) {
     // The control process went away.
     if (systemCode(error) !== "ECONNRESET") throw error;
+  }
+}
+
+/** Not readline: it throws an error of the stream at nobody while a line is being printed. */
+async function* linesOf(answer: IncomingMessage): AsyncGenerator<string> {
+  let rest = "";
+  for await (const piece of answer.setEncoding("utf8") as AsyncIterable<string>) {
+    const lines = `${rest}${piece}`.split("\n");
+    rest = lines.pop() ?? "";
+    for (const line of lines) if (line !== "") yield line;
   }
 }
 

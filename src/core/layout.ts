@@ -43,6 +43,9 @@ export function dataLayout(data: string) {
     /** Modules of Workers' processes that run: links to their blobs, a folder for each process, so that it sees no others. */
     modules: join(data, "modules"),
     modulesOf: (processId: string) => join(data, "modules", processId),
+    ai: join(data, "ai"),
+    aiLock: join(data, "ai", "lock"),
+    aiDb: join(data, "ai", "ai.db"),
     ingress: join(data, "ingress"),
     ingressLock: (index: number) => join(data, "ingress", index === 0 ? "lock" : `lock-${index}`),
     /** The last routing table that was good, as each ingress process knows it. */
@@ -74,6 +77,10 @@ export function runtimeLayout(runtime: string) {
     /** In folders of their own: Workers' processes see these, and nothing else that serves everybody. */
     egress: join(runtime, "egress", "egress.sock"),
     egressFolder: join(runtime, "egress"),
+    /** The API's requests about AI Gateway, from the control process. */
+    ai: join(runtime, "ai.sock"),
+    /** The gateways' public host, from the ingress. */
+    gateway: join(runtime, "gateway.sock"),
     d1Host: (host: number) => join(runtime, "d1", `${host}.sock`),
     d1Folder: join(runtime, "d1"),
     /** Generated configuration of a process that we start ourselves. */
@@ -96,6 +103,8 @@ function workerLayout(root: string) {
     root,
     /** KV and R2 bindings: the state process listens. */
     state: join(root, "state.sock"),
+    /** AI bindings: the AI process listens. */
+    ai: join(root, "ai.sock"),
     /** Batches of log events: the control process listens. */
     log: join(root, "log.sock"),
     /** Service bindings and the platform's own host names: the ingress listens. */

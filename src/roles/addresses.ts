@@ -23,14 +23,21 @@ export function s3Host({ s3Host: given, appDomain }: Config): string {
   return given ?? `s3.${appDomain}`;
 }
 
-/** The S3 endpoint, buckets' hosts below it, and public buckets under our domain and their owners'. */
-export function platformRoutes(config: Config, socket: string): (bucketHosts: readonly string[]) => PlatformRoutes {
-  const route: Route = { kind: "platform", socket, bodyBytesMax: requestBytesMax };
+/** The S3 endpoint, buckets' hosts below it, public buckets under our domain and their owners', and AI Gateway. */
+export function platformRoutes(
+  config: Config,
+  sockets: { s3: string; gateway: string },
+): (bucketHosts: readonly string[]) => PlatformRoutes {
+  const route: Route = { kind: "platform", socket: sockets.s3, bodyBytesMax: requestBytesMax };
+  const gateway: Route = { kind: "platform", socket: sockets.gateway };
   const endpoint = s3Host(config);
   const below = [`*.${endpoint}`, `*.${publicLabel}.${config.appDomain}`];
   const patterns = below.map((host) => ({ host, path: "/*", route }));
   return (bucketHosts) => ({
-    hosts: Object.fromEntries([...bucketHosts, endpoint].map((host) => [host, route])),
+    hosts: {
+      ...Object.fromEntries([...bucketHosts, endpoint].map((host) => [host, route])),
+      [gatewayHost(config)]: gateway,
+    },
     patterns,
   });
 }
@@ -48,6 +55,11 @@ export function publicUrl(config: Config, host: string): string {
  */
 export function workersDevSubdomain(appDomain: string): string | undefined {
   return /^([a-z0-9-]+)\.workers\.dev$/.exec(appDomain)?.[1];
+}
+
+/** Where AI Gateway answers. */
+export function gatewayHost(config: Config): string {
+  return `gateway.${config.appDomain}`;
 }
 
 /** The first account's Workers are directly below the app domain, others' below their account's label. */

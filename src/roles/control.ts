@@ -11,7 +11,7 @@ import { accountStore } from "#products/accounts/store.ts";
 import { remoteKvStore } from "#products/kv/remote.ts";
 import { logHandler } from "#products/logs/binding.ts";
 import { createLogStore } from "#products/logs/store.ts";
-import { tailSocketPath, tailUpgrades } from "#products/logs/tail-socket.ts";
+import { tailSocketPath, tailSocketUrl, tailUpgrades } from "#products/logs/tail-socket.ts";
 import { createTails } from "#products/logs/tails.ts";
 import { queueStore } from "#products/queues/store.ts";
 import { assetStore } from "#products/workers/assets.ts";
@@ -82,8 +82,8 @@ export async function runControl(runtimeFolder: string): Promise<void> {
     queues,
     logs,
     zones,
-    // `ws:` or `wss:`, as the console is reached.
-    tails: { store: tails, socketUrl: (key) => `${consoleUrl.replace(/^http/, "ws")}${tailSocketPath}${key}` },
+    tails: { store: tails, socketUrl: (key) => tailSocketUrl(consoleUrl, key) },
+    ai: runtime.ai,
     workers: {
       store: workers,
       assets,

@@ -13,6 +13,8 @@ export type Keys = {
   capability: Buffer;
   /** Signs the tokens of asset uploads. */
   assets: Buffer;
+  /** Seals the keys of AI providers: all that the AI process needs, and no other secret. */
+  aiSeal: Buffer;
   /** Signs the addresses of database imports. */
   imports: Buffer;
   /** Seals the secrets of R2's access keys. */
@@ -38,6 +40,7 @@ export async function readKeys(layout: DataLayout): Promise<Keys> {
     seal: deriveKey(master, "secrets"),
     capability: deriveKey(master, "capabilities"),
     assets: deriveKey(master, "assets"),
+    aiSeal: deriveKey(master, "ai providers"),
     imports: deriveKey(master, "imports"),
     r2: deriveKey(master, "r2-access-keys"),
   };

@@ -35,6 +35,13 @@ export function definitions(parts: Parts): {
     nodeRole(parts, { name: "state", socket: runtime.stores, lock: data.stateLock, stopMs: 10_000 }),
     nodeRole(parts, { name: "control", socket: runtime.control, lock: data.controlLock, stopMs: 5000 }),
     ...Array.from({ length: config.ingressProcesses }, (_, index) => ingress(parts, index)),
+    nodeRole(parts, {
+      name: "ai",
+      socket: runtime.ai,
+      lock: data.aiLock,
+      stopMs: 5000,
+      environment: { SOLUM_AI_SEAL_KEY: parts.keys.aiSeal.toString("hex") },
+    }),
   ];
   const hosts = Array.from({ length: config.d1Hosts + config.d1OwnHosts }, (_, host) => d1Host(parts, host));
   const hostOf = (host: number) => {
@@ -50,7 +57,15 @@ export function definitions(parts: Parts): {
 
 function nodeRole(
   parts: Parts,
-  role: { name: string; role?: string; argument?: string; socket: string; lock: string; stopMs: number },
+  role: {
+    name: string;
+    role?: string;
+    argument?: string;
+    socket: string;
+    lock: string;
+    stopMs: number;
+    environment?: Record<string, string>;
+  },
 ): ServiceDefinition {
   const { name, socket, stopMs } = role;
   const main = fileURLToPath(entryUrl("main"));
@@ -59,7 +74,11 @@ function nodeRole(
     name,
     command: process.execPath,
     args: ["--disable-warning=ExperimentalWarning", main, "role", role.role ?? name, parts.runtime.root, ...own],
-    environment: { ...parts.environment, SOLUM_CAPABILITY_KEY: parts.keys.capability.toString("hex") },
+    environment: {
+      ...parts.environment,
+      SOLUM_CAPABILITY_KEY: parts.keys.capability.toString("hex"),
+      ...role.environment,
+    },
     logFile: parts.data.log(name),
     lockFile: role.lock,
   });

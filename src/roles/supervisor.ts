@@ -8,6 +8,7 @@ import { type DataLayout, dataLayout, ingressName, runtimeLayout, type RuntimeLa
 import { setLogLevel } from "#core/log.ts";
 import { childEnvironment } from "#environment.ts";
 import { createWireServer } from "#http/wire/server.ts";
+import { aiPiece } from "#products/ai-gateway/binding.ts";
 import { d1Piece } from "#products/d1/binding.ts";
 import { kvPiece } from "#products/kv/binding.ts";
 import { r2Piece } from "#products/r2/binding.ts";
@@ -103,7 +104,7 @@ export async function startSupervisor(config: Config): Promise<RunningSupervisor
     refusesCompatibility: compatibilityChecker({ workerd, newestDate, folder: runtime.service("compatibility") }),
     consoleHost: config.consoleHost,
     appDomain: config.appDomain,
-    platformRoutes: platformRoutes(config, runtime.s3),
+    platformRoutes: platformRoutes(config, runtime),
     drainMs: config.drainMs,
   });
 
@@ -133,7 +134,7 @@ export async function startSupervisor(config: Config): Promise<RunningSupervisor
 
 async function prepareFolders(data: DataLayout, runtime: RuntimeLayout): Promise<void> {
   await ensureKeys(data);
-  for (const folder of [data.logs, data.control, data.state, data.ingress, data.modules])
+  for (const folder of [data.logs, data.control, data.state, data.ai, data.ingress, data.modules])
     await mkdir(folder, { recursive: true, mode: 0o700 });
   const running = findChildren(runtime.root).map(({ mark }) => parseFrontName(mark.name)?.processId ?? "");
   await sweepProcessFolders({ data, runtime }, new Set(running));
@@ -179,6 +180,7 @@ function configureWith(config: Config, capabilityKey: Buffer, newestDate: string
         kv: kvPiece,
         r2: r2Piece,
         d1: (binding) => d1Piece({ ...binding, hosts: config.d1Hosts + config.d1OwnHosts }),
+        ai: aiPiece,
       },
     });
   };

@@ -1,5 +1,6 @@
 import { runWriter } from "#db/writer-thread.ts";
 import { accountsSchema } from "#products/accounts/writes.ts";
+import { aiGatewaySchema } from "#products/ai-gateway/writes.ts";
 import { d1Schema } from "#products/d1/writes.ts";
 import { kvSchema } from "#products/kv/writes.ts";
 import { queuesSchema } from "#products/queues/writes.ts";
@@ -9,4 +10,14 @@ import { workersSchema } from "#products/workers/writes.ts";
 import { zonesSchema } from "#products/zones/writes.ts";
 
 /** The writer thread of a database file: every product's tables and changes, of which a file names the ones it holds. */
-runWriter([accountsSchema, d1Schema, kvSchema, r2Schema, r2HostsSchema, workersSchema, queuesSchema, zonesSchema]);
+runWriter([
+  accountsSchema,
+  aiGatewaySchema,
+  d1Schema,
+  kvSchema,
+  r2Schema,
+  r2HostsSchema,
+  workersSchema,
+  queuesSchema,
+  zonesSchema,
+]);

@@ -23,6 +23,7 @@ export type PieceMakers = {
   d1: (
     options: Omit<PieceContext, "socket"> & { databaseId: string; host: number; socketOf: (host: number) => string },
   ) => BindingPiece;
+  ai: (options: PieceContext & { accountId: string }) => BindingPiece;
 };
 
 /** What all bindings of a version add to its configuration. */
@@ -76,6 +77,8 @@ function pieceOf(binding: ResolvedBinding, index: number, version: RunnableVersi
       const { databaseId, host } = binding;
       return pieces.d1({ name, workerId, capabilityKey, databaseId, host, socketOf: layout.d1Host });
     }
+    case "ai":
+      return pieces.ai({ ...context(layout.ai), accountId: version.accountId });
     case "service":
       return servicePiece(name, binding.service, version, options);
     case "assets":

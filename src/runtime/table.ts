@@ -17,6 +17,7 @@ export type TableInput = AppHosts & {
   /** The table in force: a Worker whose new version is not ready yet stays with what serves. */
   previous: RoutingTable | undefined;
   consoleHost: string;
+  appDomain: string;
 };
 
 /** Hosts and patterns that lead to no Worker: R2's endpoint, public buckets. */

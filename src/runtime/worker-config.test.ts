@@ -96,6 +96,7 @@ describe("the text of a configuration", () => {
       bindings: [{ name, text: `${databaseId} at ${socketOf(host)}` }],
       services: [],
     }),
+    ai: ({ name, accountId }) => ({ bindings: [{ name, text: accountId }], services: [] }),
   };
   const script = { name: "index.js", source: "export default {}" };
   const kinds: Record<string, Parameters<typeof testVersion>[0]> = {

@@ -64,6 +64,7 @@ const noPieces: PieceMakers = {
   kv: () => ({ bindings: [], services: [] }),
   r2: () => ({ bindings: [], services: [] }),
   d1: () => ({ bindings: [], services: [] }),
+  ai: () => ({ bindings: [], services: [] }),
 };
 
 export function configOptions(folder: string, more: Partial<WorkerConfigOptions> = {}): WorkerConfigOptions {

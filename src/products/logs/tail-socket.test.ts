@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { pollUntil } from "#core/deadline.ts";
 import { logLimits, type LogEvent } from "#products/logs/schema.ts";
 import { createLogStore, type LogStore } from "#products/logs/store.ts";
-import { tailSocketPath, tailUpgrades } from "#products/logs/tail-socket.ts";
+import { tailSocketPath, tailSocketUrl, tailUpgrades } from "#products/logs/tail-socket.ts";
 import { createTails, type Tails } from "#products/logs/tails.ts";
 import { sampleAccept } from "../../../test/support/websocket-frames.ts";
 
@@ -246,6 +246,13 @@ describe("a tail's WebSocket", () => {
     await until(() => (client.closed ? true : undefined));
     await listeners(0);
   });
+});
+
+test.each([
+  ["http://localhost:8787", "ws://localhost:8787/client/v4/tails/key"],
+  ["https://console.example", "wss://console.example/client/v4/tails/key"],
+])("of a console at %s the address is %s", (consoleUrl, url) => {
+  expect(tailSocketUrl(consoleUrl, "key")).toBe(url);
 });
 
 describe("the opening is refused", () => {

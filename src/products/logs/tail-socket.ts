@@ -13,6 +13,11 @@ import type { Tail, Tails } from "#products/logs/tails.ts";
 /** Below it is a tail's key. */
 export const tailSocketPath = "/client/v4/tails/";
 
+/** Where a tail's WebSocket is: `ws:` or `wss:`, as the console is reached. */
+export function tailSocketUrl(consoleUrl: string, key: string): string {
+  return `${consoleUrl.replace(/^http/, "ws")}${tailSocketPath}${key}`;
+}
+
 /** The subprotocol that wrangler asks for, and expects to be told back. */
 const tailProtocol = "trace-v1";
 

@@ -14,7 +14,7 @@ export interface Resources {
 /** Cloudflare's binding types that Solum lacks (wrangler-api §3.5). A name that is not here is a mistake of the caller. */
 const lacking = new Set(
   `queue durable_object_namespace workflow vectorize hyperdrive analytics_engine ratelimit dispatch_namespace send_email
-   secrets_store_secret secret_key mtls_certificate pipelines ai browser images worker_loader stream media analytics websearch
+   secrets_store_secret secret_key mtls_certificate pipelines browser images worker_loader stream media analytics websearch
    logfwdr ai_search ai_search_namespace agent_memory artifacts vpc_service vpc_network flagship k2`.split(/\s+/),
 );
 
@@ -143,6 +143,7 @@ async function resolve(request: BindingRequest, binding: Binding, resources: Res
         throw workerErrors.invalidUpload(`binding ${name} of type assets needs assets, and the upload has none`);
       return { name, type };
     case "version_metadata":
+    case "ai":
       return { name, type };
     case "wasm_module":
     case "text_blob":

@@ -91,6 +91,7 @@ async function goneResource(
     case "secret_text":
     case "assets":
     case "version_metadata":
+    case "ai":
     case "wasm_module":
     case "text_blob":
     case "data_blob":

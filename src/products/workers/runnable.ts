@@ -63,6 +63,8 @@ export type ResolvedBinding = { name: string } & (
   | { type: "service"; service: string }
   | { type: "assets" }
   | { type: "version_metadata" }
+  /** The account's gateways. */
+  | { type: "ai" }
   /** Service-worker format only; the bytes are a module of the version. */
   | { type: "wasm_module" | "text_blob" | "data_blob"; hash: string }
   /** A type that Solum lacks, deployed because `unsupportedBindings` is `stub`: every use of it throws. */

@@ -1,0 +1,92 @@
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { FakeProvider, json, openai, words } from "../support/fake-provider.ts";
+import { Solum } from "../support/start-solum.ts";
+
+/** workerd's own AI binding, in a Worker that wrangler deployed. Shapes: workerd's `internal/test/ai` and `internal/test/aig`. */
+let provider: FakeProvider;
+let solum: Solum;
+
+beforeAll(async () => {
+  const answers = openai();
+  provider = await FakeProvider.listen((request, response) =>
+    request.json["model"] === "refused"
+      ? json(response, { error: { message: "No such model", type: "invalid_request_error" } }, 404)
+      : answers(request, response),
+  );
+  solum = await Solum.start("--ai-providers", `openai=${provider.url}`);
+  const outcome = await solum.wrangler(solum.project("ai"), ["deploy"]);
+  expect(outcome.code, outcome.output).toBe(0);
+  await solum.api("POST", "/ai-gateway/gateways", {
+    id: "bound",
+    cache_invalidate_on_update: false,
+    cache_ttl: 0,
+    collect_logs: true,
+    rate_limiting_interval: 0,
+    rate_limiting_limit: 0,
+  });
+});
+
+afterAll(async () => {
+  await solum[Symbol.asyncDispose]();
+  await provider[Symbol.asyncDispose]();
+});
+
+const ask = async (path: string) => {
+  const answer = await solum.request("ai.localhost", path);
+  expect(answer.status, answer.text).toBe(200);
+  return answer;
+};
+
+test("gateway().run, getLog and patchLog", async () => {
+  const told = JSON.parse((await ask("/universal")).text) as Record<string, unknown>;
+  expect(told).toMatchObject({
+    body: { choices: [{ message: { content: words.join("") } }] },
+    isDate: true,
+    log: {
+      provider: "openai",
+      model: "gpt-4o-mini",
+      tokens_in: 100,
+      tokens_out: 20,
+      cost: 0.000_024,
+      event_id: "event-1",
+      metadata: { feature: "from-a-worker", paid: true },
+      worker_id: expect.stringMatching(/^[0-9a-f]{32}$/) as unknown,
+    },
+    after: { feedback: -1, score: 40, metadata: { feature: "from-a-worker", reviewed: "yes" } },
+  });
+  expect(provider.last.headers).toMatchObject({ authorization: "Bearer sk-worker", "x-count": "3" });
+  expect(Object.keys(provider.last.headers).filter((name) => /^(cf-|x-bind)/.test(name))).toEqual([]);
+});
+
+test("run() of another provider's model, whole and as a stream", async () => {
+  const told = JSON.parse((await ask("/run")).text) as { id: string };
+  expect(told).toMatchObject({ answer: { choices: [{ message: { content: words.join("") } }] } });
+  expect(told.id).toMatch(/^[0-9a-f-]{36}$/);
+  expect((await ask("/stream")).text).toContain("data: [DONE]");
+});
+
+test("an SDK inside a Worker works with the address of getUrl()", async () => {
+  const account = solum.environment["CLOUDFLARE_ACCOUNT_ID"];
+  expect(JSON.parse((await ask("/sdk")).text)).toEqual({
+    baseURL: `http://gateway.localhost:${solum.port}/v1/${account}/bound/openai`,
+    universal: `http://gateway.localhost:${solum.port}/v1/${account}/bound`,
+    text: words.join(""),
+  });
+  expect(provider.last.headers.authorization).toBe("Bearer sk-inside");
+});
+
+test("errors have the binding's classes, and say what is wrong", async () => {
+  const told = JSON.parse((await ask("/errors")).text) as Record<string, string>;
+  expect(told).toMatchObject({
+    log: "AiGatewayLogNotFound: Log not found",
+    patch: "AiGatewayLogNotFound: Log not found",
+    model: expect.stringContaining("5007: No such model @cf/meta/llama-3.1-8b-instruct or task") as unknown,
+    provider: expect.stringContaining("404: ") as unknown,
+    gateway: expect.stringContaining("2001: ") as unknown,
+    markdown: expect.stringContaining("not supported") as unknown,
+  });
+});
+
+test("models() is empty: Solum has none of its own", async () => {
+  expect(JSON.parse((await ask("/models")).text)).toEqual([]);
+});
