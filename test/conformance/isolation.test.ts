@@ -99,7 +99,9 @@ test("what one account has does not exist for another, on any route", async () =
     const names = [...route.matchAll(/:(\w+)/g)].map(([, name]) => name);
     if (names.every((name) => name === "account_id") || notLookups.has(`${method} ${route}`)) continue;
     const answer = await ask(method, fill(stranger.id), headers, body);
-    expect.soft(answer.status, `${method} ${fill(stranger.id)}: ${answer.text}`).toBe(404);
+    // Without a body of ours a route may refuse the body before it looks for the thing; never does it answer with success.
+    const allowed = body === undefined && method !== "GET" && method !== "DELETE" ? [404, 400] : [404];
+    expect.soft(allowed, `${method} ${fill(stranger.id)}: ${answer.text}`).toContain(answer.status);
   }
   expect(seen.size).toBeGreaterThan(50);
   // And nothing of it was touched.
@@ -216,7 +218,7 @@ const bodies: Record<string, string> = {
   "/accounts/:account_id/d1/database/:database/query": JSON.stringify({ sql: "SELECT 1" }),
   "/accounts/:account_id/d1/database/:database/raw": JSON.stringify({ sql: "SELECT 1" }),
   "/accounts/:account_id/d1/database/:database/import": JSON.stringify({ action: "init", etag: "0".repeat(32) }),
-  "/accounts/:account_id/d1/database/:database/export": JSON.stringify({}),
+  "/accounts/:account_id/d1/database/:database/export": JSON.stringify({ output_format: "polling" }),
 };
 
 const headersOf: Record<string, Record<string, string>> = {

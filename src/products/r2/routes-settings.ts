@@ -143,17 +143,27 @@ function domainJson({ domain, enabled, minTLS = "1.0", zoneId, zoneName }: Custo
 
 /** What stands on services of Cloudflare's that are not here is said plainly. */
 function addUnavailable(app: Api, { settings }: SettingParts): void {
+  /** Refuses a bucket that is not there, before anything is said of it. */
+  const check = async (c: ApiContext) => void (await settings.usage(bucketRef(c)));
   app.get("/sippy", async (c) => {
-    await settings.usage(bucketRef(c));
+    await check(c);
     return ok(c, { enabled: false });
   });
-  app.delete("/sippy", async (c) => ok(c, { enabled: false }));
-  app.put("/sippy", () => {
+  app.delete("/sippy", async (c) => {
+    await check(c);
+    return ok(c, { enabled: false });
+  });
+  app.put("/sippy", async (c) => {
+    await check(c);
     throw r2Errors.notHere("Sippy (incremental migration from another provider)");
   });
   // Every upload to this server is a local one.
-  app.get("/local-uploads", (c) => ok(c, { enabled: false }));
+  app.get("/local-uploads", async (c) => {
+    await check(c);
+    return ok(c, { enabled: false });
+  });
   app.put("/local-uploads", async (c) => {
+    await check(c);
     const { enabled } = await readJson(c, z.object({ enabled: z.boolean() }));
     if (enabled) throw r2Errors.notHere("Local uploads");
     return ok(c, { enabled });
