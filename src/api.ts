@@ -41,8 +41,8 @@ export type ApiParts = {
   logs: LogStore;
   zones: Pick<ZoneParts, "store" | "settle">;
   tails: { store: Tails; socketUrl: (key: string) => string };
-  /** Socket of the AI process. */
-  ai: string;
+  /** The AI process: its socket, and how it is started when it does not run. */
+  ai: { socket: string; start: () => Promise<void> };
 };
 
 /** Where files for D1 imports are put. */
@@ -88,7 +88,7 @@ export function buildApi(parts: ApiParts): Api {
   const ofScript = "/accounts/:account_id/workers/scripts/:script_name";
   v4.route(`${ofScript}/logs`, logsRoutes(parts.logs, findWorker));
   v4.route(`${ofScript}/tails`, tailRoutes(parts.tails.store, findWorker, parts.tails.socketUrl));
-  const toAi = forwardTo(parts.ai);
+  const toAi = forwardTo(parts.ai.socket, parts.ai.start);
   v4.all("/accounts/:account_id/ai-gateway/*", toAi);
   v4.all("/accounts/:account_id/ai/*", toAi);
 

@@ -1,5 +1,6 @@
 import { Agent, request, type IncomingMessage } from "node:http";
 import { once } from "node:events";
+import { access } from "node:fs/promises";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import type { Handler } from "hono";
@@ -10,11 +11,13 @@ const ownHeaders = ["connection", "host", "keep-alive", "transfer-encoding", "au
 
 /**
  * Hands a request, once the guards have let it through, to the process behind the unix socket `path`, which trusts us to have
- * asked who it is. Bodies stream both ways; a client that leaves ends both.
+ * asked who it is. Bodies stream both ways; a client that leaves ends both. `start` resolves once the process runs; asked when
+ * nobody listens there.
  */
-export function forwardTo(path: string): Handler<ApiEnv> {
+export function forwardTo(path: string, start: () => Promise<void>): Handler<ApiEnv> {
   const agent = new Agent({ keepAlive: true, maxSockets: 256 });
   return async (c) => {
+    if (!(await isThere(path))) await start();
     const { pathname, search } = new URL(c.req.url);
     const headers = Object.fromEntries(c.req.raw.headers);
     for (const name of ownHeaders) delete headers[name];
@@ -38,6 +41,13 @@ export function forwardTo(path: string): Handler<ApiEnv> {
       headers: answerHeaders(response),
     });
   };
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
 }
 
 function answerHeaders({ headersDistinct }: IncomingMessage): Headers {

@@ -14,7 +14,7 @@ export type HostDestination = Asked & {
   caller: string | undefined;
 };
 
-/** A target without a process, to be had for the asking. */
+/** A target, or a service of the platform, without a process: to be had for the asking. */
 export class Asleep {
   readonly target: string;
 
@@ -38,7 +38,7 @@ type WorkerRoute = { kind: "worker"; script: string; versions: readonly Prepared
 type PreparedRoute =
   | WorkerRoute
   | { kind: "console"; backend: Backend }
-  | { kind: "platform"; backend: Backend; bodyBytesMax: number | undefined };
+  | { kind: "platform"; backend: Backend | Asleep; bodyBytesMax: number | undefined };
 
 /** The routing table in force, resolved to connections, and what is open on each of them. */
 export class Routing {
@@ -150,9 +150,11 @@ export class Routing {
       case "console":
         return this.#consoleRoute;
       case "platform": {
+        const { bodyBytesMax, asleep } = route;
+        if (asleep !== undefined) return { kind: "platform", backend: new Asleep(asleep), bodyBytesMax };
         const backend = this.#backendAt(route.socket, "");
         used.add(backend);
-        return { kind: "platform", backend, bodyBytesMax: route.bodyBytesMax };
+        return { kind: "platform", backend, bodyBytesMax };
       }
       case "worker":
         return prepareWorker(route, targets);

@@ -21,7 +21,12 @@ const name = z.string().min(1).max(512);
 const socket = z.string().min(1).max(107);
 const route = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("console") }),
-  z.strictObject({ kind: z.literal("platform"), socket, bodyBytesMax: z.number().int().positive().optional() }),
+  z.strictObject({
+    kind: z.literal("platform"),
+    socket,
+    bodyBytesMax: z.number().int().positive().optional(),
+    asleep: name.optional(),
+  }),
   z.strictObject({
     kind: z.literal("worker"),
     script: name,

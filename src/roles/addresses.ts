@@ -27,16 +27,15 @@ export function s3Host({ s3Host: given, appDomain }: Config): string {
 export function platformRoutes(
   config: Config,
   sockets: { s3: string; gateway: string },
-): (bucketHosts: readonly string[]) => PlatformRoutes {
+): (bucketHosts: readonly string[], aiIsReady: boolean) => PlatformRoutes {
   const route: Route = { kind: "platform", socket: sockets.s3, bodyBytesMax: requestBytesMax };
-  const gateway: Route = { kind: "platform", socket: sockets.gateway };
   const endpoint = s3Host(config);
   const below = [`*.${endpoint}`, `*.${publicLabel}.${config.appDomain}`];
   const patterns = below.map((host) => ({ host, path: "/*", route }));
-  return (bucketHosts) => ({
+  return (bucketHosts, aiIsReady) => ({
     hosts: {
       ...Object.fromEntries([...bucketHosts, endpoint].map((host) => [host, route])),
-      [gatewayHost(config)]: gateway,
+      [gatewayHost(config)]: { kind: "platform", socket: sockets.gateway, ...(aiIsReady ? {} : { asleep: "ai" }) },
     },
     patterns,
   });

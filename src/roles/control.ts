@@ -83,7 +83,7 @@ export async function runControl(runtimeFolder: string): Promise<void> {
     logs,
     zones,
     tails: { store: tails, socketUrl: (key) => tailSocketUrl(consoleUrl, key) },
-    ai: runtime.ai,
+    ai: { socket: runtime.ai, start: async () => deployer.startAi() },
     workers: {
       store: workers,
       assets,

@@ -27,6 +27,7 @@ type Parts = {
 /** How each of the platform's own processes is started. A hash of all that goes into it tells one from another. */
 export function definitions(parts: Parts): {
   always: ServiceDefinition[];
+  ai: ServiceDefinition;
   egress: ServiceDefinition;
   d1Host: (host: number) => ServiceDefinition;
 } {
@@ -35,14 +36,14 @@ export function definitions(parts: Parts): {
     nodeRole(parts, { name: "state", socket: runtime.stores, lock: data.stateLock, stopMs: 10_000 }),
     nodeRole(parts, { name: "control", socket: runtime.control, lock: data.controlLock, stopMs: 5000 }),
     ...Array.from({ length: config.ingressProcesses }, (_, index) => ingress(parts, index)),
-    nodeRole(parts, {
-      name: "ai",
-      socket: runtime.ai,
-      lock: data.aiLock,
-      stopMs: 5000,
-      environment: { SOLUM_AI_SEAL_KEY: parts.keys.aiSeal.toString("hex") },
-    }),
   ];
+  const ai = nodeRole(parts, {
+    name: "ai",
+    socket: runtime.ai,
+    lock: data.aiLock,
+    stopMs: 5000,
+    environment: { SOLUM_AI_SEAL_KEY: parts.keys.aiSeal.toString("hex") },
+  });
   const hosts = Array.from({ length: config.d1Hosts + config.d1OwnHosts }, (_, host) => d1Host(parts, host));
   const hostOf = (host: number) => {
     const definition = hosts[host];
@@ -52,7 +53,7 @@ export function definitions(parts: Parts): {
       );
     return definition;
   };
-  return { always, egress: egress(parts), d1Host: hostOf };
+  return { always, ai, egress: egress(parts), d1Host: hostOf };
 }
 
 function nodeRole(

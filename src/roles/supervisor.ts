@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { mkdir, readFile, readdir, rm } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
@@ -96,6 +97,8 @@ export async function startSupervisor(config: Config): Promise<RunningSupervisor
     watch,
     always: own.always,
     egress: own.egress,
+    ai: own.ai,
+    aiWasUsed: () => existsSync(data.aiDb),
     d1Host: own.d1Host,
     sandbox: sandbox.report,
     d1HostCount: config.d1Hosts + config.d1OwnHosts,

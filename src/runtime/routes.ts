@@ -14,8 +14,11 @@ export type RoutingTable = {
 export type Route =
   /** The console and the API: the control process. */
   | { kind: "console" }
-  /** A process of the platform that answers HTTP itself on a unix socket: the S3 endpoint, public buckets. */
-  | { kind: "platform"; socket: string; bodyBytesMax?: number }
+  /**
+   * A process of the platform that answers HTTP itself on a unix socket: the S3 endpoint, public buckets, AI Gateway. `asleep`:
+   * its name while it does not run; a request waits, and the supervisor is told.
+   */
+  | { kind: "platform"; socket: string; bodyBytesMax?: number; asleep?: string }
   /** Versions of a Worker; weights add up to 100. One of weight 0 answers only who asks for it by an override. */
   | { kind: "worker"; script: string; versions: { target: string; weight: number }[] };
 

@@ -18,6 +18,8 @@ const limits = {
 
 type SupervisorClient = Deployer & {
   startD1Host(host: number): Promise<void>;
+  /** Resolves once AI Gateway answers. */
+  startAi(): Promise<void>;
   /** Somebody has begun to listen to a Worker's logs: its processes are told. */
   tellListening(workerId: string): Promise<void>;
 };
@@ -62,6 +64,9 @@ export function supervisorClient(socket: string): SupervisorClient {
       await askSocket(socket, told).catch((error: unknown) =>
         log.warn("processes learn of a listener with their next batch", { workerId, error: messageOf(error) }),
       );
+    },
+    async startAi() {
+      await ask("POST", "/ai", null);
     },
     async startD1Host(host) {
       await ask("POST", "/d1-host", { host });

@@ -34,7 +34,7 @@ async function route(supervisor: Supervisor, request: WireRequest): Promise<Wire
     case "POST /wake": {
       const wanted = (await body(request)) as { target?: string; host?: string };
       if (wanted.host !== undefined) return json({ known: supervisor.wakePreview(wanted.host) });
-      supervisor.wakeVersion(wanted.target ?? "");
+      await supervisor.wakeTarget(wanted.target ?? "");
       return json({});
     }
     case "POST /log-listener": {
@@ -50,6 +50,9 @@ async function route(supervisor: Supervisor, request: WireRequest): Promise<Wire
       await supervisor.startD1Host(host);
       return json(null);
     }
+    case "POST /ai":
+      await supervisor.startAi();
+      return json(null);
     case "POST /compatibility": {
       const { date, flags } = (await body(request)) as { date: string; flags: string[] };
       return json({ refusal: await supervisor.refusesCompatibility(date, flags) });

@@ -4,6 +4,7 @@ import type { TrialOutcome } from "#products/workers/deployer.ts";
 import type { DesiredWorker } from "#products/workers/desired.ts";
 import { workerErrors } from "#products/workers/errors.ts";
 import type { Preview } from "#products/workers/previews.ts";
+import type { RunnableVersion } from "#products/workers/runnable.ts";
 import type { Version } from "#products/workers/schema.ts";
 import type { DesiredZones } from "#products/zones/desired.ts";
 import { adoptChild, stopChild } from "#runtime/child.ts";
@@ -41,6 +42,10 @@ export type SupervisorParts = {
   always: readonly ServiceDefinition[];
   /** Started with the first Worker. */
   egress: ServiceDefinition;
+  /** Started when it is first used: by a Worker that binds it, by a request, or because it was used before. */
+  ai: ServiceDefinition;
+  /** Whether AI Gateway holds anything from before. */
+  aiWasUsed: () => boolean;
   d1Host: (host: number) => ServiceDefinition;
   d1HostCount: number;
   sandbox: SandboxReport;
@@ -52,7 +57,7 @@ export type SupervisorParts = {
   consoleHost: string;
   appDomain: string;
   /** Routes to processes of the platform; public buckets have hosts of their own. */
-  platformRoutes: (bucketHosts: readonly string[]) => PlatformRoutes;
+  platformRoutes: (bucketHosts: readonly string[], aiIsReady: boolean) => PlatformRoutes;
   drainMs: number;
 };
 
@@ -74,6 +79,8 @@ const limits = {
   retryMs: 200,
   /** How long the first start may take until everything answers. */
   readyMs: 60_000,
+  /** How long a process of the platform that is started on demand may take until it answers. */
+  startMs: 10_000,
   evictMs: 2000,
   /** Previews that have an address at the same time; the one that was asked for first makes room. */
   previews: 1000,
@@ -131,18 +138,21 @@ export class Supervisor {
     const { workerId } = startable.version;
     this.#onTrial.push(workerId);
     try {
-      const { workerSockets, fronts } = this.#parts;
+      const { workerSockets, fronts, services, ai } = this.#parts;
       await workerSockets.ensure(workerId);
-      const [outcome] = await Promise.all([fronts.trial(startable, signal), workerSockets.untilOpen(workerId)]);
+      const usesAi = bindsAi(startable.version);
+      if (usesAi) await services.run(ai);
+      const [outcome] = await Promise.all([fronts.trial(startable, signal), workerSockets.untilOpen(workerId, usesAi)]);
       return outcome;
     } finally {
       this.#onTrial.splice(this.#onTrial.indexOf(workerId), 1);
     }
   }
 
-  /** A request waits for a version that sleeps. */
-  wakeVersion(versionId: string): void {
-    if (this.#parts.fronts.wake(versionId)) this.wake();
+  /** A request waits for a version, or a process of the platform, that sleeps. */
+  async wakeTarget(target: string): Promise<void> {
+    if (target === this.#parts.ai.name) await this.startAi();
+    else if (this.#parts.fronts.wake(target)) this.wake();
   }
 
   /** A request waits for a host that no table names: true when it previews a version, which the next table has then. */
@@ -178,6 +188,13 @@ export class Supervisor {
   /** Starts a host that is about to get its first database. */
   async startD1Host(host: number): Promise<void> {
     await this.#parts.services.run(this.#parts.d1Host(host));
+  }
+
+  /** Resolves once AI Gateway answers. */
+  async startAi(): Promise<void> {
+    const { services, ai } = this.#parts;
+    await services.run(ai);
+    await pollUntil({ ms: limits.startMs, everyMs: 5, what: "Starting AI Gateway" }, () => services.isReady(ai.name) || undefined);
   }
 
   refusesCompatibility(date: string, flags: readonly string[]): Promise<string | undefined> {
@@ -236,6 +253,9 @@ export class Supervisor {
     if (desired.workers.length > 0) await services.run(this.#parts.egress);
     for (const { worker } of desired.workers) await workerSockets.ensure(worker.id);
     const previews = this.#previews();
+    const versions = [...versionsOf(desired), ...previews.map(({ version }) => version)];
+    if (this.#parts.aiWasUsed() || versions.some(({ runnable }) => bindsAi(runnable)))
+      await services.run(this.#parts.ai);
     for (const { worker } of previews) await workerSockets.ensure(worker.id);
     fronts.setDesired(wantedOf(desired));
     fronts.addPreviews(previews.map((preview) => wantedVersion(preview.version, desired)));
@@ -245,7 +265,7 @@ export class Supervisor {
       desired: desired.workers,
       accountLabels: desired.accountLabels,
       zones: desired.zones,
-      platform: this.#parts.platformRoutes(desired.bucketHosts),
+      platform: this.#parts.platformRoutes(desired.bucketHosts, services.isReady(this.#parts.ai.name)),
       previews,
       targetOf: (versionId) => fronts.targetOf(versionId),
       previous: this.#acknowledged?.table,
@@ -309,15 +329,23 @@ export class Supervisor {
 
   /** Ends processes of an earlier supervisor that nothing asks for: they may hold a lock or a socket. */
   async #endStrangers(found: readonly FoundChild[]): Promise<void> {
-    const wanted = new Set([...this.#parts.services.names(), this.#parts.egress.name]);
+    const wanted = new Set([...this.#parts.services.names(), this.#parts.egress.name, this.#parts.ai.name]);
     for (let host = 0; host < this.#parts.d1HostCount; host++) wanted.add(this.#parts.d1Host(host).name);
     const strangers = found.filter(({ mark }) => !mark.name.startsWith("front/") && !wanted.has(mark.name));
     await Promise.all(strangers.map(({ mark, facts }) => stopChild(adoptChild(mark, facts), limits.evictMs)));
   }
 }
 
+function versionsOf({ workers }: Desired): Version[] {
+  return workers.flatMap(({ versions }) => versions.map(({ version }) => version));
+}
+
+function bindsAi({ bindings }: RunnableVersion): boolean {
+  return bindings.some(({ type }) => type === "ai");
+}
+
 function wantedOf(desired: Desired): Wanted[] {
-  return desired.workers.flatMap(({ versions }) => versions.map(({ version }) => wantedVersion(version, desired)));
+  return versionsOf(desired).map((version) => wantedVersion(version, desired));
 }
 
 function wantedVersion(version: Version, { secretsOf }: Desired): Wanted {

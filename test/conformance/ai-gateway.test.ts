@@ -41,6 +41,17 @@ async function ask(gateway: string, body: unknown, headers: Record<string, strin
   });
 }
 
+test("its process is started by the first request, which waits for it", async () => {
+  const processes = async () => {
+    const { output } = await solum.run("status", "--json", "--data", solum.data);
+    return (JSON.parse(output) as { processes: { name: string }[] }).processes.map(({ name }) => name);
+  };
+  expect(await processes()).not.toContain("ai");
+  const answer = await ask("nowhere", chat);
+  expect(JSON.parse(answer.text)).toMatchObject({ success: false });
+  expect(await processes()).toContain("ai");
+});
+
 test("the official SDK makes, changes, lists and removes gateways, and a gateway answers at its address", async () => {
   const made = await client.aiGateway.create({ account_id: account, id: "main", ...settings });
   expect(made).toMatchObject({ id: "main", ...settings });
