@@ -18,7 +18,7 @@ export function planResponse(
 }
 
 /** Added to what a Worker answers; undefined between Workers, where the answer is the callee's alone. */
-export type Stamp = { ray: string; date: string };
+export type Stamp = { ray: string | undefined; date: string };
 
 const hopByHop = new Set(["connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"]);
 
@@ -46,7 +46,7 @@ export function clientHead(
     from = starts[(i >> 1) + 1] ?? text.length - 2;
   }
   out += text.slice(from, text.length - 2);
-  if (stamp) out += dated ? `CF-Ray: ${stamp.ray}\r\n` : `Date: ${stamp.date}\r\nCF-Ray: ${stamp.ray}\r\n`;
+  if (stamp) out += stampLines(stamp, dated);
   if (response.framing.kind === "chunked" && !plan.dechunk) out += "Transfer-Encoding: chunked\r\n";
   if (plan.close) out += "Connection: close\r\n";
   else if (request.minor === 0) out += "Connection: keep-alive\r\n";
@@ -56,8 +56,12 @@ export function clientHead(
 /** The head of a switch to another protocol: the connection's lines are the message here. */
 export function switchingHead(text: string, response: ResponseHead, stamp: Stamp | undefined): string {
   const dated = fieldOf(response.fields, "date") !== undefined;
-  const ours = stamp ? `${dated ? "" : `Date: ${stamp.date}\r\n`}CF-Ray: ${stamp.ray}\r\n` : "";
+  const ours = stamp ? stampLines(stamp, dated) : "";
   return `HTTP/1.1${text.slice(8, -2)}${ours}\r\n`;
+}
+
+function stampLines({ ray, date }: Stamp, dated: boolean): string {
+  return (dated ? "" : `Date: ${date}\r\n`) + (ray === undefined ? "" : `CF-Ray: ${ray}\r\n`);
 }
 
 function isDropped(name: string, response: ResponseHead, stamp: Stamp | undefined): boolean {

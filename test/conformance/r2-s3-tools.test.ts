@@ -96,6 +96,12 @@ describe.skipIf(!s3cmd)("s3cmd (Debian package s3cmd)", () => {
     same("out-s3cmd");
     await go("cp", "s3://s3cmd-bucket/a/small.txt", "s3://s3cmd-bucket/copy.txt");
     expect(await go("info", "s3://s3cmd-bucket/a/small.txt")).toContain("File size: 5");
+    await go("modify", "--add-header=x-amz-meta-color:blue", "--mime-type=text/x-new", "s3://s3cmd-bucket/a/small.txt");
+    const modified = await go("info", "s3://s3cmd-bucket/a/small.txt");
+    for (const line of [/File size: +5/, /MIME type: +text\/x-new/, /x-amz-meta-color: +blue/])
+      expect(modified).toMatch(line);
+    await go("get", "s3://s3cmd-bucket/a/small.txt", "out-s3cmd/modified");
+    expect(readFileSync(join(endpoint.folder, "out-s3cmd/modified"), "utf8")).toBe("hello");
     await go("del", "--recursive", "--force", "s3://s3cmd-bucket");
     await go("rb", "s3://s3cmd-bucket");
     expect(await fails(go("ls", "s3://s3cmd-bucket"))).toContain("NoSuchBucket");

@@ -18,6 +18,7 @@ import {
   type Operation,
   type StepScenario,
 } from "../support/r2-crash.ts";
+import { killRounds } from "../support/kill-rounds.ts";
 
 const program = join(import.meta.dirname, "..", "support", "r2-crash.ts");
 
@@ -60,8 +61,11 @@ async function runAndKill(round: number, acknowledgements: number) {
   return { started, acknowledged };
 }
 
+const rounds = killRounds(12);
+const manyRounds = { timeout: 60_000 + rounds * 5000 };
+
 // scale-reliability-security §2.3, F02 and F06.
-test("what was acknowledged survives kill -9 at any moment, whole", async () => {
+test("what was acknowledged survives kill -9 at any moment, whole", manyRounds, async () => {
   const first = await openR2Store(paths(folder));
   await first.createBucket(bucketRef);
   await first.createBucket(sourcesRef);
@@ -69,7 +73,7 @@ test("what was acknowledged survives kill -9 at any moment, whole", async () => 
   /** What each key may hold: what was acknowledged last, or what was under way when the process died. */
   const possible = new Map<string, (Operation | undefined)[]>();
   const kinds = new Set<string>();
-  for (let round = 0; round < 12; round++) {
+  for (let round = 0; round < rounds; round++) {
     const { started, acknowledged } = await runAndKill(round, 5 + Math.floor(Math.random() * 120));
     for (const operation of started) {
       const after = operation.kind === "delete" ? undefined : operation;

@@ -33,8 +33,12 @@ export function readAtOnce({ folder, extents, key }: Source, range: ByteRange): 
   try {
     const descriptor = openSync(folder.pathOf(extent.file), "r");
     try {
-      const table = checkedTable(extent, readAtSync(descriptor, extent.size, tableBytes(extent.size)));
-      const bytes = checkedBlocks(extent, table, first, end, readAtSync(descriptor, first, end - first));
+      const length = tableBytes(extent.size);
+      // The table follows the last block: what reaches to it is read together with it, as every small object is.
+      const last = end === extent.size;
+      const read = readAtSync(descriptor, first, end - first + (last ? length : 0));
+      const sums = last ? read.subarray(end - first) : readAtSync(descriptor, extent.size, length);
+      const bytes = checkedBlocks(extent, checkedTable(extent, sums), first, end, read.subarray(0, end - first));
       const wanted = bytes.subarray(from - first, to - first);
       return key ? fileCipher(key, extent.file, from).update(wanted) : wanted;
     } finally {

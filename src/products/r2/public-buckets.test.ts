@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { createWireServer, type WireServer } from "#http/wire/server.ts";
 import { r2PlatformHandler } from "#products/r2/platform.ts";
 import type { CorsRule } from "#products/r2/settings.ts";
@@ -45,6 +45,15 @@ async function ask(method: string, path: string, headers: Record<string, string>
 const path = encodeURI("/a b/ü");
 
 describe("an object of a public bucket", () => {
+  test("is looked up once for a GET of all of it", async () => {
+    using heads = vi.spyOn(store, "head");
+    using gets = vi.spyOn(store, "get");
+    expect(await ask("GET", path)).toMatchObject({ status: 200, body: "0123456789" });
+    expect([heads.mock.calls.length, gets.mock.calls.length]).toEqual([0, 1]);
+    expect(await ask("GET", path, { "if-none-match": `"${etag}"` })).toMatchObject({ status: 304, body: "" });
+    expect([heads.mock.calls.length, gets.mock.calls.length]).toEqual([1, 1]);
+  });
+
   test("is read, whole or in part, by GET and HEAD", async () => {
     expect(await ask("GET", path)).toMatchObject({
       status: 200,

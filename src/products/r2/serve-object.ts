@@ -30,8 +30,12 @@ export async function serveObject(
   options: ServeOptions,
 ): Promise<WireResponse> {
   const { header, customerKey } = options;
+  const access = customerKey === undefined ? {} : { customerKey };
+  // Without a range or a condition one look decides all: the object as it is found is the answer.
+  const plain = options.method !== "HEAD" && header("range") === undefined && conditionsFrom(header) === undefined;
   for (;;) {
-    const object = await store.head(bucketId, key);
+    const whole = plain ? await store.get(bucketId, key, access) : undefined;
+    const object = plain ? whole?.object : await store.head(bucketId, key);
     if (!object) throw r2Errors.noSuchKey();
     const headers = { ...objectHeaders(object), ...options.more?.(object) };
     const status = statusOf(conditionsFrom(header), object);
@@ -42,12 +46,10 @@ export async function serveObject(
     const range = asked && satisfiable(asked, object.size);
     const encrypted = object.customerKeyMd5 !== undefined || customerKey !== undefined;
     const found =
-      options.method === "HEAD" && !encrypted
+      whole ??
+      (options.method === "HEAD" && !encrypted
         ? { object, content: { bytes: new Uint8Array(0) } }
-        : await store.get(bucketId, key, {
-            ...(range && { range }),
-            ...(customerKey !== undefined && { customerKey }),
-          });
+        : await store.get(bucketId, key, { ...(range && { range }), ...access }));
     // Replaced since the look at its head: everything above is to be decided anew.
     if (found?.object.version !== object.version || !found.content) continue;
     const answer = range
