@@ -16,7 +16,7 @@ import { bytesFor } from "../support/r2-crash.ts";
  * `kill -9` of the process behind the S3 endpoint under writers that put, upload in parts and delete. The ledger is here, in a
  * process that is not killed; what it cannot know is a call under way, which may have been done or not, but never in part.
  */
-const rounds = killRounds(5);
+const rounds = killRounds(3);
 const writers = 4;
 const keysOfWriter = 3;
 const partBytes = 5 * 1024 * 1024;
