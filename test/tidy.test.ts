@@ -25,8 +25,8 @@ const layers: Record<string, readonly string[]> = {
 const productEdges: Record<string, readonly string[]> = {
   // An upload checks that what it binds exists, and a version names its bindings' targets.
   workers: ["kv", "r2", "d1", "queues"],
-  // A route and a custom domain lead to a Worker.
-  zones: ["workers"],
+  // A route and a custom domain lead to a Worker, and a custom domain is not a bucket's.
+  zones: ["workers", "r2"],
 };
 
 const root = join(import.meta.dirname, "..");

@@ -56,13 +56,7 @@ export async function startSupervisor(config: Config): Promise<RunningSupervisor
   let supervisor: Supervisor | undefined;
   const changed = () => supervisor?.wake();
   const services = new Services({ instance, changed });
-  const ingresses = new Ingresses(
-    services,
-    Array.from({ length: config.ingressProcesses }, (_, index) => ({
-      name: ingressName(index),
-      socket: runtime.ingress(index),
-    })),
-  );
+  const ingresses = ingressesOf(config, runtime, services);
   const desired = desiredReader(data.controlDb, config.appDomain);
   const fronts = new Fronts({
     instance,
@@ -133,6 +127,14 @@ export async function startSupervisor(config: Config): Promise<RunningSupervisor
       for (const { facts } of findChildren(instance)) if (facts.pid !== process.pid) process.kill(facts.pid, "SIGKILL");
     },
   };
+}
+
+function ingressesOf(config: Config, runtime: RuntimeLayout, services: Services): Ingresses {
+  const names = Array.from({ length: config.ingressProcesses }, (_, index) => ({
+    name: ingressName(index),
+    socket: runtime.ingress(index),
+  }));
+  return new Ingresses(services, names);
 }
 
 async function prepareFolders(data: DataLayout, runtime: RuntimeLayout): Promise<void> {

@@ -44,7 +44,8 @@ test("a client that leaves ends its invocation as canceled, whatever its handler
   }
   expect((await worker.probe()).inFlight).toBe(0);
   const all = await worker.messages(
-    (messages) => linesOf(messages, "/goes-on").includes("background") && messages.some(({ outcome }) => outcome === "ok"),
+    (messages) =>
+      linesOf(messages, "/goes-on").includes("background") && messages.some(({ outcome }) => outcome === "ok"),
   );
   expect(all.filter(({ outcome }) => outcome === "ok").map(pathOf)).toEqual(["/quick"]);
 });

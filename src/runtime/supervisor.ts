@@ -194,7 +194,10 @@ export class Supervisor {
   async startAi(): Promise<void> {
     const { services, ai } = this.#parts;
     await services.run(ai);
-    await pollUntil({ ms: limits.startMs, everyMs: 5, what: "Starting AI Gateway" }, () => services.isReady(ai.name) || undefined);
+    await pollUntil(
+      { ms: limits.startMs, everyMs: 5, what: "Starting AI Gateway" },
+      () => services.isReady(ai.name) || undefined,
+    );
   }
 
   refusesCompatibility(date: string, flags: readonly string[]): Promise<string | undefined> {
@@ -253,9 +256,8 @@ export class Supervisor {
     if (desired.workers.length > 0) await services.run(this.#parts.egress);
     for (const { worker } of desired.workers) await workerSockets.ensure(worker.id);
     const previews = this.#previews();
-    const versions = [...versionsOf(desired), ...previews.map(({ version }) => version)];
-    if (this.#parts.aiWasUsed() || versions.some(({ runnable }) => bindsAi(runnable)))
-      await services.run(this.#parts.ai);
+    const all = [...versionsOf(desired), ...previews.map(({ version }) => version)];
+    if (this.#parts.aiWasUsed() || all.some(({ runnable }) => bindsAi(runnable))) await services.run(this.#parts.ai);
     for (const { worker } of previews) await workerSockets.ensure(worker.id);
     fronts.setDesired(wantedOf(desired));
     fronts.addPreviews(previews.map((preview) => wantedVersion(preview.version, desired)));

@@ -4,6 +4,7 @@ import type { Version, Worker } from "#products/workers/schema.ts";
 import { parsePattern } from "#products/zones/pattern.ts";
 import { parseSignedTable } from "#ingress/table-file.ts";
 import { buildTable, type TableInput } from "#runtime/table.ts";
+import type { FrontTarget } from "#runtime/version-fronts.ts";
 
 const worker = (name: string, more: Partial<Worker> = {}): Worker => ({
   id: name,
@@ -102,6 +103,25 @@ test("a new deployment waits until all its versions are ready, on every address 
   expect(waiting.services["anna/hello"]).toEqual(old);
   const ready = build({ desired, zones, previous });
   expect(ready.patterns).toMatchObject([{ route: routeTo("hello", ["v1", 50], ["v2", 50]) }]);
+});
+
+test("a new version that never serves leaves the old one where it is, asleep or waking too", () => {
+  const previous = build({ desired: [deployed(worker("hello"), ["v1", 100])] });
+  const desired = [deployed(worker("hello"), ["v2", 100])];
+  const failing = { sockets: [], down: "exited with code 1" };
+  const [old, wanted] = [routeTo("hello", ["v1", 100]), routeTo("hello", ["v2", 100])];
+  const cases: [FrontTarget, typeof old][] = [
+    [{ sockets: ["/run/v1.sock"] }, old],
+    [{ sockets: [], asleep: true }, old],
+    [{ sockets: [] }, old],
+    // Neither serves: the page is about what was deployed.
+    [failing, wanted],
+  ];
+  for (const [v1, route] of cases) {
+    const table = build({ desired, previous, targetOf: (id) => (id === "v1" ? v1 : failing) });
+    expect(table.services["anna/hello"], JSON.stringify(v1)).toEqual(route);
+    expect(table.hosts["hello.apps.test"], JSON.stringify(v1)).toEqual(route);
+  }
 });
 
 test("routes carry their zone and scheme; without a deployed Worker they lead to none", () => {

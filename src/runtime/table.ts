@@ -39,10 +39,11 @@ export function buildTable(input: TableInput): RoutingTable {
     const targets = versions.map(({ version }) => targetFor(worker, version, input));
     const before = previousOf(input.previous, service);
     const ready = targets.every(({ sockets, asleep }) => sockets.length > 0 || asleep);
+    // One that sleeps, or is just waking, answers whoever asks: only one that fails gives way to what may yet fail as well.
     const serving =
       !ready &&
       before !== undefined &&
-      before.targets.every(({ versionId }) => input.targetOf(versionId).sockets.length > 0);
+      before.targets.every(({ versionId }) => input.targetOf(versionId).down === undefined);
     const route = serving ? before.route : wanted;
     for (const target of serving ? before.targets : targets)
       table.targets[target.versionId] = { ...target, ...input.targetOf(target.versionId) };

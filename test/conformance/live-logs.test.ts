@@ -2,6 +2,7 @@ import { once } from "node:events";
 import { connect } from "node:net";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { findChildren } from "#runtime/proc.ts";
+import { giveAddress, uploadWorker } from "../support/direct-upload.ts";
 import { Solum } from "../support/start-solum.ts";
 import { pathOf, until, type TailMessage } from "../support/tail-messages.ts";
 import { clientFrame, openingRequest, serverMessages } from "../support/websocket-frames.ts";
@@ -170,6 +171,37 @@ describe("a WebSocket client like any other", () => {
     await solum.request(host, "/after");
     await until("what came after", () => code.messages.length > 0 || undefined);
     expect(assets.messages).toEqual([]);
+  });
+
+  test("filters by headers that are there, whatever they are called", async () => {
+    const names = ["constructor", "__proto__", "tostring"];
+    for (const name of names) {
+      using named = await listen("tail", [{ header: { key: name } }]);
+      using all = await listen("tail");
+      await solum.request(host, "/without");
+      await solum.request(host, "/with", { headers: Object.fromEntries([[name, "mine"]]) });
+      await until("both", () => all.messages.length >= 2 || undefined);
+      const message = await until(`what has ${name}`, () => named.messages[0]);
+      expect(pathOf(message), name).toBe("/with");
+      const { headers = {} } = message.event?.request ?? {};
+      expect(Object.entries(headers)).toContainEqual([name, "mine"]);
+      expect(named.messages).toHaveLength(1);
+    }
+  });
+
+  test("finds no Worker and no outcome in what every object has", async () => {
+    for (const name of ["constructor", "__proto__", "toString"]) {
+      const missing = await solum.api("POST", `/workers/scripts/${name}/tails`, { filters: [] });
+      expect.soft(missing.json.errors, name).toMatchObject([{ code: 10007 }]);
+      const outcome = await solum.api("POST", "/workers/scripts/tail/tails", { filters: [{ outcome: [name] }] });
+      expect.soft(outcome.json.success, name).toBe(false);
+    }
+    await uploadWorker(solum, "constructor", `export default { fetch: () => new Response("made") };`);
+    await giveAddress(solum, "constructor");
+    using tail = await listen("constructor");
+    expect((await solum.request("constructor.localhost", "/")).text).toBe("made");
+    const message = await until("its message", () => tail.messages[0]);
+    expect([message.outcome, pathOf(message)]).toEqual(["ok", "/"]);
   });
 
   test("is told of a client that left before the answer, with the lines until then", async () => {

@@ -2,6 +2,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { DeleteObjectCommand, GetObjectCommand, PutObjectCommand, S3Client } from "@aws-sdk/client-s3";
 import { s3ErrorOf } from "../support/s3-client.ts";
+import { uploadWorker } from "../support/direct-upload.ts";
 import { Solum } from "../support/start-solum.ts";
 
 /** R2's public side on a whole Solum: keys made by the API, the endpoint and buckets through the ingress. */
@@ -104,7 +105,40 @@ test("a bucket is public under the platform's name and its owner's, while that i
   expect((await under("files.example.com")).text).toBe("<p>hello");
   const second = await call("POST", "/r2/buckets/other-bucket/domains/custom", domain);
   expect(second.errors).toMatchObject([{ message: "This domain is in use." }]);
+  const script = `export default { fetch: () => new Response("a Worker") };`;
+  await uploadWorker(solum, "rival", script);
+  const toWorker = (hostname: string) =>
+    call<unknown>("PUT", "/workers/domains", {
+      hostname,
+      service: "rival",
+      environment: "production",
+      zone_id: zone.id,
+    });
+  const ofBucket = {
+    success: false,
+    errors: [{ code: 100117, message: expect.stringContaining("R2 bucket") as unknown }],
+  };
+  expect(await toWorker("files.example.com")).toMatchObject(ofBucket);
+  for (const override of [false, true]) {
+    const body = {
+      override_scope: true,
+      override_existing_origin: override,
+      // The first is free, and is not given either.
+      origins: [{ hostname: "free.example.com" }, { hostname: "files.example.com" }],
+    };
+    expect(await call("PUT", "/workers/scripts/rival/domains/records", body)).toMatchObject(ofBucket);
+  }
+  expect((await call<unknown[]>("GET", "/workers/domains")).result).toEqual([]);
+  expect((await under("files.example.com")).text).toBe("<p>hello");
+  expect((await toWorker("worker.example.com")).success).toBe(true);
+  const workers = { ...domain, domain: "worker.example.com" };
+  expect((await call("POST", "/r2/buckets/one-bucket/domains/custom", workers)).errors).toMatchObject([
+    { message: "This domain is in use." },
+  ]);
+  expect((await under("worker.example.com")).text).toBe("a Worker");
   await call("PUT", "/r2/buckets/one-bucket/domains/custom/files.example.com", { enabled: false });
+  // Switched off, it is the bucket's still.
+  expect(await toWorker("files.example.com")).toMatchObject(ofBucket);
   expect((await under("files.example.com")).status).toBe(404);
   await call("DELETE", "/r2/buckets/one-bucket/domains/custom/files.example.com");
   expect((await call("POST", "/r2/buckets/other-bucket/domains/custom", domain)).success).toBe(true);

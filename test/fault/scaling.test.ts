@@ -78,6 +78,32 @@ test("a second process leaves when one is enough again", async () => {
   expect(busy?.cpuMs).toBeGreaterThan(fronts.find(({ scriptName }) => scriptName === "busy")?.cpuMs ?? 0);
 });
 
+test("one of two freezes: it alone is ended, and the other answers meanwhile", async () => {
+  const source = `export default { fetch(request) {
+    if (new URL(request.url).pathname === "/freeze") for (;;);
+    const end = Date.now() + 40;
+    while (Date.now() < end);
+    return new Response("worked");
+  } };`;
+  await uploadWorker(solum, "busy", source);
+  const meanwhile = new SteadyLoad(solum, "busy.localhost", { perSecond: 22, expected: "worked" });
+  meanwhile.start();
+  await untilServing(2);
+  const before = await serving();
+  await meanwhile.measure(0);
+  const { status, text } = await solum.request("busy.localhost", "/freeze");
+  expect([status, text]).toEqual([503, expect.stringContaining("1102")]);
+  const { requests, failures } = await meanwhile.measure(0);
+  process.stdout.write(`  one of two froze: ${requests} requests meanwhile, ${failures} failed\n`);
+  // Those that it had taken end with it.
+  expect(requests - failures).toBeGreaterThan(failures);
+  await pollUntil({ ms: 30_000, everyMs: 20, what: "the replacement" }, async () => {
+    const stayed = (await serving()).filter((pid) => before.includes(pid));
+    return stayed.length === 1 && (await serving()).length === 2 ? true : undefined;
+  });
+  await meanwhile.stop();
+});
+
 /** Pids of the processes that take requests. */
 async function serving(): Promise<number[]> {
   const { fronts } = await solum.status();

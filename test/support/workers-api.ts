@@ -50,7 +50,7 @@ export class WorkersApi implements AsyncDisposable {
     const started = new WorkersApi();
     const { layout } = started;
     for (const path of [layout.staging, layout.blobs, layout.assetTrees]) await mkdir(path, { recursive: true });
-    const db = await openDatabase(layout.controlDb, ["accounts", "workers", "zones"]);
+    const db = await openDatabase(layout.controlDb, ["accounts", "workers", "zones", "r2-hosts"]);
     started.#db = db;
     const accounts = accountStore(db);
     started.account = await accounts.ensureFirst("mine");

@@ -37,12 +37,19 @@ const line = z.object({
   errorInfo: z.array(errorInfo.nullable()).optional(),
 });
 
+/** Not `z.record`, which leaves out `__proto__`: a header may be called so. */
+const headers = z.custom<Record<string, string>>(
+  (value) =>
+    typeof value === "object" &&
+    value !== null &&
+    !Array.isArray(value) &&
+    Object.values(value).every((one) => typeof one === "string"),
+);
+
 /** Whatever is said about what set an invocation off, the members that are looked at are what they should be; else it is unknown. */
 const trigger = z
   .looseObject({
-    request: z
-      .looseObject({ url: z.string(), method: z.string(), headers: z.record(z.string(), z.string()).optional() })
-      .optional(),
+    request: z.looseObject({ url: z.string(), method: z.string(), headers: headers.optional() }).optional(),
     response: z.looseObject({ status: z.number() }).optional(),
     rpcMethod: z.string().optional(),
     cron: z.string().optional(),

@@ -1,4 +1,4 @@
-import { transaction, type DatabaseSchema } from "#db/schema.ts";
+import { transaction, type DatabaseSchema, type WriteConnection } from "#db/schema.ts";
 import type { Database } from "#db/database.ts";
 import { r2Errors } from "#products/r2/errors.ts";
 
@@ -46,6 +46,11 @@ export function publicHosts(db: Database): PublicHosts {
     claim: async (host) => db.write(claimHost, host),
     release: async (host) => db.write(releaseHost, host),
   };
+}
+
+/** Whether a bucket has `host`, for a change of the control database that would give it to a Worker. */
+export function bucketHasHost(db: WriteConnection, host: string): boolean {
+  return db.prepare("SELECT 1 FROM r2_public_hosts WHERE host = ?").get(host) !== undefined;
 }
 
 /** All of them, for the routing table. */

@@ -102,6 +102,11 @@ function addDomainRoutes(app: Api, parts: SettingParts): void {
     if ((await settings.listDomains(ref)).length >= domainsMax) throw r2Errors.tooManyDomains(domainsMax);
     // First the host, which alone shows nothing; on the way back the other way round.
     await hosts.claim({ host: domain, accountId: ref.accountId, bucketId: id });
+    // A Worker may have got it since the look above; from the claim on none can.
+    if (await parts.hostIsTaken(ref.accountId, domain)) {
+      await hosts.release({ host: domain, bucketId: id });
+      throw r2Errors.domainTaken();
+    }
     const added: CustomDomain = { domain, enabled, zoneId, zoneName, ...(minTLS && { minTLS }) };
     await settings.addDomain(ref, added);
     await parts.settle();

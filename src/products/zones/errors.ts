@@ -37,6 +37,13 @@ export const zoneErrors = {
       100116,
       `Hostname '${hostname}' is already used as a custom domain of the Worker '${script}'. Either delete it, try a different hostname, or use the option 'override_existing_origin' to override.`,
     ),
+  /** The text is ours; on Cloudflare the bucket's DNS record stands in the way. */
+  hostnameOfBucket: (hostname: string) =>
+    new ApiError(
+      409,
+      100117,
+      `Hostname '${hostname}' is already used as a custom domain of an R2 bucket. Either remove it there, or try a different hostname.`,
+    ),
   hostnameInvalid: (hostname: string) =>
     new ApiError(400, 10022, `Custom domain ${JSON.stringify(hostname.slice(0, 300))} is not a host name`),
   tooMany: (whose: string, max: number, what: "zone_routes" | "custom_domains") =>

@@ -1,4 +1,5 @@
 import { transaction, type DatabaseSchema, type WriteConnection } from "#db/schema.ts";
+import { bucketHasHost } from "#products/r2/public-hosts.ts";
 import { zoneErrors } from "#products/zones/errors.ts";
 import { isWithin, type RouteParts } from "#products/zones/pattern.ts";
 import { limits, type Zone } from "#products/zones/schema.ts";
@@ -127,6 +128,8 @@ export const setDomains = transaction(
 
 function setDomain(db: WriteConnection, domain: NewDomain, override: boolean): void {
   requireWorker(db, domain);
+  // `override` is about other Workers: a bucket's host is let go where it was given, at the bucket.
+  if (bucketHasHost(db, domain.hostname)) throw zoneErrors.hostnameOfBucket(domain.hostname);
   const before = db
     .prepare(
       `SELECT custom_domains.worker_id, workers.name AS script FROM custom_domains

@@ -1,5 +1,7 @@
 import type { LogDetail, LogTrigger } from "#products/logs/schema.ts";
 
+const { create } = Object;
+
 /** Names under which workerd looks for handlers: on an exported object, and on the instances of an exported class. */
 export const handlerNames = [
   "fetch",
@@ -70,7 +72,8 @@ function requestOf(subject: unknown, detail: LogDetail): Record<string, unknown>
   const { method } = subject;
   const url = subject.url.slice(0, urlMax);
   if (detail === "quiet") return { url, method, headers: {}, cf: {} };
-  const headers: Record<string, string> = {};
+  // A client may call a header as it likes, `__proto__` as well.
+  const headers: Record<string, string> = create(null) as Record<string, string>;
   for (const [name, value] of subject.headers) headers[name] = isSecret(name) ? "REDACTED" : value;
   return { url, method, headers, cf: (subject as { cf?: unknown }).cf ?? {} };
 }
