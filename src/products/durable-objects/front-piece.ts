@@ -11,7 +11,7 @@ export type OwnerAddress = { owner: string; socket: string; wakeService: string 
 type File = { name: string } & ({ script: WorkerScriptName } | { text: string });
 
 /** Service of a front whose classes stand for objects that live elsewhere. */
-export const objectsService = "objects";
+const objectsService = "objects";
 
 const proxyScript = "object-proxy.js";
 const mainScript = "objects.js";
