@@ -9,7 +9,16 @@ export function entryUrl(name: EntryName): URL {
 }
 
 /** Scripts that run inside workerd: the name of their `.worker.ts` file. */
-export type WorkerScriptName = "entry" | "probe" | "router" | "tail" | "unsupported" | "d1-host" | "d1-binding";
+export type WorkerScriptName =
+  | "entry"
+  | "object-broker"
+  | "object-proxy"
+  | "probe"
+  | "router"
+  | "tail"
+  | "unsupported"
+  | "d1-host"
+  | "d1-binding";
 
 /** Where such a script is after the build. */
 export function workerScriptUrl(name: WorkerScriptName): URL {

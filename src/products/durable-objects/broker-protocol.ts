@@ -1,0 +1,26 @@
+/** What a front's proxy and an owner's broker say to each other. */
+export type BrokerProps = {
+  /** Name of the binding that is the namespace: its id. */
+  namespace: string;
+  /** Of the object, hexadecimal. */
+  id: string;
+  name: string | undefined;
+};
+
+export const brokerService = "broker";
+export const brokerEntrypoint = "Broker";
+
+/** Message of the error that says: nothing of this call has begun, since this process is being replaced. */
+export const movedMessage = "solum: this object's process is being replaced";
+
+/** Method that answers when the process is about to be replaced. */
+export const watchMethod = "__solum_watch";
+
+/** Where the supervisor asks the broker to begin nothing more; `ms`: how long what is under way may take. */
+export const drainPath = "/drain";
+
+/** Where a front asks for a namespace's owner to be started. */
+export const wakePath = "/wake";
+
+/** Answer of that when the process before was ended to make room for the present one. */
+export const replacedText = "replaced";

@@ -1,0 +1,76 @@
+import { WorkerEntrypoint } from "cloudflare:workers";
+import { drainPath, movedMessage, watchMethod, type BrokerProps } from "#products/durable-objects/broker-protocol.ts";
+import { localReads, reach, remotePath } from "#products/durable-objects/remote-path.ts";
+
+/**
+ * In an owner process: what fronts call objects through. It knows an object's name, which a direct call to an object does
+ * not carry, and it can say that a call has not begun because the process is about to be replaced.
+ */
+type Env = Record<string, DurableObjectNamespace>;
+
+/** No call begins any more. */
+let draining = false;
+/** Calls that have not been answered. */
+const calls = { open: 0 };
+/** Told when the process is about to end. */
+const watchers = new Set<(reason: string) => void>();
+
+export class Broker extends WorkerEntrypoint<Env> {
+  constructor(ctx: ExecutionContext, env: Env) {
+    super(ctx, env);
+    const { namespace, id, name } = (ctx as unknown as { props: BrokerProps }).props;
+    const binding = env[namespace];
+    const isLocal = localReads();
+    const stub = () => {
+      if (!binding) throw new Error(movedMessage);
+      return (name === undefined ? binding.get(binding.idFromString(id)) : binding.getByName(name)) as object;
+    };
+    // oxlint-disable-next-line no-constructor-return -- every property stands for one of the object's.
+    return new Proxy(this, {
+      get(target, property): unknown {
+        if (typeof property === "symbol" || isLocal(property)) return Reflect.get(target, property, target);
+        if (property === watchMethod) return watch;
+        if (property === "fetch")
+          return async (request: Request) => counted(async () => (stub() as Fetcher).fetch(request));
+        return remotePath([property], {
+          call: async (path, args) => counted(async () => reach(stub(), path, args)),
+          read: async (path) => counted(async () => reach(stub(), path)),
+        });
+      },
+    });
+  }
+}
+
+async function watch(): Promise<string> {
+  return new Promise((resolve) => {
+    watchers.add(resolve);
+  });
+}
+
+async function counted<T>(work: () => Promise<T>): Promise<T> {
+  if (draining) throw new Error(movedMessage);
+  calls.open++;
+  try {
+    return await work();
+  } finally {
+    calls.open--;
+  }
+}
+
+/** What the supervisor asks: how much is under way, and to begin nothing more. */
+export default {
+  async fetch(request: Request): Promise<Response> {
+    const { pathname, searchParams } = new URL(request.url);
+    const watched = watchers.size;
+    if (pathname === drainPath) {
+      draining = true;
+      const end = Date.now() + Number(searchParams.get("ms"));
+      while (calls.open > 0 && Date.now() < end) await scheduler.wait(1);
+      for (const tell of watchers) tell("updated");
+      watchers.clear();
+      // What they answer leaves this process before whoever asked ends it.
+      await scheduler.wait(5);
+    }
+    return Response.json({ ...calls, watched });
+  },
+};

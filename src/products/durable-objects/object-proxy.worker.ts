@@ -1,0 +1,136 @@
+import { DurableObject } from "cloudflare:workers";
+import {
+  brokerEntrypoint,
+  brokerService,
+  movedMessage,
+  replacedText,
+  wakePath,
+  watchMethod,
+  type BrokerProps,
+} from "#products/durable-objects/broker-protocol.ts";
+import { localReads, reach, remotePath } from "#products/durable-objects/remote-path.ts";
+
+/**
+ * In a front: the class behind a native namespace. Each of its instances stands for the object of the same id, which lives
+ * in the owner process of the script that has the class.
+ */
+type Env = { DEBUG: DebugPort } & Record<string, unknown>;
+type DebugPort = {
+  connect(address: string): { getEntrypoint(service: string, entrypoint: string, props: BrokerProps): unknown };
+};
+type Link = { stub: Record<string, unknown>; updated: boolean };
+type Owner = { address: string; wake: Fetcher };
+
+const limits = {
+  /** How often a call that has not begun is sent again, each time after waiting for the owner. */
+  attempts: 20,
+};
+
+/** Whether an owner answered when it was last asked, by its address: then nobody asks before a call. */
+const up = new Map<string, boolean>();
+
+export function proxyFor(namespace: string, ownerIndex: number) {
+  return class ObjectProxy extends DurableObject<Env> {
+    constructor(ctx: DurableObjectState, env: Env) {
+      super(ctx, env);
+      const owner: Owner = {
+        address: env[`OWNER_${ownerIndex}`] as string,
+        wake: env[`WAKE_${ownerIndex}`] as Fetcher,
+      };
+      const line = new Line(env.DEBUG, owner, { namespace, id: ctx.id.toString(), name: ctx.id.name });
+      const isLocal = localReads();
+      // oxlint-disable-next-line no-constructor-return -- every property stands for one of the object's.
+      return new Proxy(this, {
+        get(target, property): unknown {
+          if (typeof property === "symbol" || isLocal(property)) return Reflect.get(target, property, target);
+          if (property === "fetch") return async (request: Request) => line.fetch(request);
+          return remotePath([property], {
+            call: async (path, args) => line.run(async (stub) => reach(stub, path, args)),
+            read: async (path) => line.run(async (stub) => reach(stub, path)),
+          });
+        },
+      });
+    }
+  };
+}
+
+/** One object's connection to its owner. */
+class Line {
+  #link: Link | undefined;
+  #waking: Promise<string> | undefined;
+  readonly #debug: DebugPort;
+  readonly #owner: Owner;
+  readonly #props: BrokerProps;
+
+  constructor(debug: DebugPort, owner: Owner, props: BrokerProps) {
+    this.#debug = debug;
+    this.#owner = owner;
+    this.#props = props;
+  }
+
+  async fetch(request: Request): Promise<Response> {
+    return this.run(async (stub) => (stub["fetch"] as (request: Request) => Promise<Response>)(request));
+  }
+
+  /** Runs one call. One that the owner says it has not begun is sent again once its successor is there. */
+  async run<T>(call: (stub: Record<string, unknown>) => Promise<T>): Promise<T> {
+    for (let attempt = 1; ; attempt++) {
+      if (up.get(this.#owner.address) === false) await this.#wake();
+      const link = (this.#link ??= this.#open());
+      try {
+        return await call(link.stub);
+      } catch (error) {
+        const verdict = judge(error);
+        if (verdict === "theirs") throw error;
+        if (this.#link === link) this.#link = undefined;
+        up.set(this.#owner.address, false);
+        // A process that was replaced had no time to say so to every call: whoever starts the next one knows.
+        if (verdict === "lost") throw link.updated || (await this.#wake()) === replacedText ? codeUpdated() : error;
+        if (attempt === limits.attempts) throw error;
+      }
+    }
+  }
+
+  #open(): Link {
+    const { address } = this.#owner;
+    const stub = this.#debug.connect(address).getEntrypoint(brokerService, brokerEntrypoint, this.#props);
+    const link: Link = { stub: stub as Record<string, unknown>, updated: false };
+    const forget = () => {
+      if (this.#link === link) this.#link = undefined;
+    };
+    const watch = (link.stub[watchMethod] as () => Promise<unknown>)();
+    const replaced = (): undefined => {
+      link.updated = true;
+      up.set(address, false);
+      forget();
+    };
+    watch.then(replaced, forget);
+    return link;
+  }
+
+  async #wake(): Promise<string> {
+    this.#waking ??= this.#askForOwner().finally(() => (this.#waking = undefined));
+    return this.#waking;
+  }
+
+  async #askForOwner(): Promise<string> {
+    const response = await this.#owner.wake.fetch(`http://owner${wakePath}`, { method: "POST" });
+    const text = await response.text();
+    if (!response.ok) throw new Error(text);
+    up.set(this.#owner.address, true);
+    return text;
+  }
+}
+
+/** `moved`: nothing of the call has happened. `lost`: nobody knows. `theirs`: the object itself threw it. */
+function judge(error: unknown): "moved" | "lost" | "theirs" {
+  if (!(error instanceof Error)) return "theirs";
+  if (error.message === movedMessage) return "moved";
+  // An object whose own connection broke throws the same: then the owner is asked for in vain, and the error stays.
+  return (error as { retryable?: unknown }).retryable === true ? "lost" : "theirs";
+}
+
+function codeUpdated(): Error {
+  const error = new Error("Durable Object reset because its code was updated.");
+  return Object.assign(error, { retryable: true, durableObjectReset: true });
+}
