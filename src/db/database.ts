@@ -21,6 +21,9 @@ export interface Database extends AsyncDisposable {
 /** Writes that may wait for the thread; past it, callers are refused rather than memory filled. */
 const pendingMax = 20_000;
 
+/** Writes of one commit that are answered in a row. Then others' requests have a turn: a read does not wait for the whole group. */
+const settledAtOnce = 8;
+
 const log = createLogger("db");
 
 /**
@@ -48,11 +51,19 @@ export async function openDatabase(file: string, products: string[]): Promise<Da
     if (reply.ok) waiter?.resolve(reply.value);
     else waiter?.reject("api" in reply ? fromErrorRecord(reply.api) : new Error(reply.message));
   };
+  const replies: WriteReply[] = [];
+  const settleSome = () => {
+    for (const reply of replies.splice(0, settledAtOnce)) settle(reply);
+    if (replies.length > 0) setImmediate(settleSome);
+  };
 
   await untilReady(thread);
   thread.on("message", (message: WriterMessage) => {
-    if (message.kind === "replies") for (const reply of message.replies) settle(reply);
-    else if (message.kind === "fatal") stopProcess(file, message.message);
+    if (message.kind === "replies") {
+      const settling = replies.length > 0;
+      replies.push(...message.replies);
+      if (!settling) settleSome();
+    } else if (message.kind === "fatal") stopProcess(file, message.message);
   });
   thread.on("error", (error) => stopProcess(file, error));
   thread.on("exit", () => closing || stopProcess(file, "the writer thread ended"));

@@ -14,6 +14,9 @@ import type { ChildSpec } from "#runtime/child.ts";
 import { egressConfig } from "#runtime/egress-config.ts";
 import type { ServiceDefinition } from "#runtime/services.ts";
 
+/** Threads that wait for the disk in `state`. With libuv's four, reads of files stand behind whatever is being fsynced. */
+const stateFileThreads = 64;
+
 type Parts = {
   config: Config;
   data: DataLayout;
@@ -33,7 +36,13 @@ export function definitions(parts: Parts): {
 } {
   const { data, runtime, config } = parts;
   const always = [
-    nodeRole(parts, { name: "state", socket: runtime.stores, lock: data.stateLock, stopMs: 10_000 }),
+    nodeRole(parts, {
+      name: "state",
+      socket: runtime.stores,
+      lock: data.stateLock,
+      stopMs: 10_000,
+      environment: { UV_THREADPOOL_SIZE: String(stateFileThreads) },
+    }),
     nodeRole(parts, { name: "control", socket: runtime.control, lock: data.controlLock, stopMs: 5000 }),
     ...Array.from({ length: config.ingressProcesses }, (_, index) => ingress(parts, index)),
   ];
