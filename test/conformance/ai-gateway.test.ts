@@ -72,6 +72,38 @@ test("the official SDK makes, changes, lists and removes gateways, and a gateway
   expect(gone).toBeInstanceOf(NotFoundError);
 });
 
+test("a setting that would do nothing is refused by its name, and off is no promise", async () => {
+  const off = { guardrails: null, dlp: { enabled: false, action: "FLAG" }, otel: [], logpush: false, store_id: null };
+  const made = await client.aiGateway.create({ account_id: account, id: "plain", ...settings, ...off } as never);
+  const asked = {
+    guardrails: { prompt: { S1: "BLOCK" }, response: {} },
+    dlp: { enabled: true, action: "BLOCK", profiles: ["a"] },
+    otel: [{ url: "https://otel.example", authorization: "", headers: {}, content_type: "json" }],
+    logpush: true,
+    logpush_public_key: "a-public-key-of-sixteen",
+    log_classification: true,
+    store_id: "a-store",
+    stripe: { authorization: "sk", usage_events: [{ payload: "{}" }] },
+  };
+  for (const [name, value] of Object.entries(asked)) {
+    for (const [method, path] of [
+      ["POST", "/ai-gateway/gateways"],
+      ["PUT", "/ai-gateway/gateways/plain"],
+    ] as const) {
+      const answer = await solum.api(method, path, { id: "promises", ...settings, [name]: value });
+      expect([answer.status, answer.json.errors], name).toEqual([
+        400,
+        [{ code: 7001, message: `${name} is not supported: leave it out, or turn it off, for this gateway` }],
+      ]);
+    }
+  }
+  const { status } = await solum.api("GET", "/ai-gateway/gateways/promises");
+  expect(status).toBe(404);
+  const kept = await client.aiGateway.get("plain", { account_id: account });
+  expect(kept).toEqual(made);
+  await client.aiGateway.delete("plain", { account_id: account });
+});
+
 test("the official SDK reads, filters, rates and removes logs, with their bodies", async () => {
   const place = { account_id: account, gateway_id: "main" };
   const answer = await ask(

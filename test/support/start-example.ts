@@ -17,9 +17,9 @@ export type Example = {
   stop(): Promise<void>;
 };
 
-/** A fresh ask-my-docs on a Solum of its own, set up by its own `npm run setup` with the real wrangler. */
-export async function startExample(): Promise<Example> {
-  const solum = await Solum.start();
+/** A fresh ask-my-docs on a Solum of its own with these settings, set up by its own `npm run setup` with the real wrangler. */
+export async function startExample(...flags: string[]): Promise<Example> {
+  const solum = await Solum.start(...flags);
   const projects = join(root, "test", ".projects");
   mkdirSync(projects, { recursive: true });
   const folder = mkdtempSync(join(projects, "ask-my-docs-"));

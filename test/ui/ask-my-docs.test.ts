@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { type Browser, chromium, type Locator, type Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { ask } from "./ask.ts";
+import { anthropic, FakeProvider, json, openai, stream, words } from "../support/fake-provider.ts";
 import { startExample } from "../support/start-example.ts";
 import { brokenLayout, faintTexts, unreachableByKeyboard } from "./page-checks.ts";
 
@@ -20,16 +21,19 @@ const password = "correct horse battery";
 /** One story from the first visit to signing out; each test goes on where the one before it stopped. */
 describe.skipIf(missing !== "")(`ask-my-docs in a browser${missing}`, () => {
   let example: Awaited<ReturnType<typeof startExample>>;
+  let provider: FakeProvider;
   let browser: Browser;
   let page: Page;
   const complaints: string[] = [];
 
   beforeAll(async () => {
     await mkdir(screenshots, { recursive: true });
+    provider = await FakeProvider.listen();
     [example, browser] = await Promise.all([
-      startExample(),
+      startExample("--ai-providers", `openai=${provider.url},anthropic=${provider.url}`),
       chromium.launch({ executablePath, args: flags.split(" ") }),
     ]);
+    await storeKeys();
     page = await newVisitor();
     page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
     page.on("pageerror", (error) => complaints.push(error.message));
@@ -38,6 +42,7 @@ describe.skipIf(missing !== "")(`ask-my-docs in a browser${missing}`, () => {
   afterAll(async () => {
     await browser?.close();
     await example?.stop();
+    await provider?.[Symbol.asyncDispose]();
   });
 
   test("a wrong password is refused where it was typed", async () => {
@@ -146,6 +151,70 @@ describe.skipIf(missing !== "")(`ask-my-docs in a browser${missing}`, () => {
     expect((await ask(`${link.slice(0, -6)}AAAAAA`)).status).toBe(404);
   });
 
+  test("answers a question about a document as the model writes, and a second time from the cache", async () => {
+    const released = Promise.withResolvers<void>();
+    provider.handler = async (request, response) => {
+      const piece = (content: string) => `data: ${JSON.stringify({ choices: [{ index: 0, delta: { content } }] })}\n\n`;
+      response.writeHead(200, { "content-type": "text/event-stream" });
+      response.write(piece("We "));
+      await released.promise;
+      const usage = { prompt_tokens: 100, completion_tokens: 20, total_tokens: 120 };
+      const counts = `data: ${JSON.stringify({ choices: [], usage })}\n\n`;
+      await stream(request, response, [piece("agreed."), counts, "data: [DONE]\n\n"]);
+    };
+    await page.getByRole("button", { name: "Ask about minutes.md" }).click();
+    await page.getByRole("heading", { name: "minutes.md" }).waitFor();
+    await page.getByLabel("Question").fill("What was decided?");
+    await page.keyboard.press("Enter");
+    const answer = page.locator(".answer");
+    await answer.getByText("We", { exact: true }).waitFor();
+    await takePictures(page, "ask");
+    released.resolve();
+    await page.getByText("Answered by gpt-4o-mini").waitFor();
+    expect(await answer.textContent()).toBe("We agreed.");
+    expect(provider.last.headers.authorization).toBe("Bearer key-of-openai");
+    expect(JSON.stringify(provider.last.json["messages"])).toContain("We agreed.\\n");
+
+    const asked = provider.requests.length;
+    await page.getByRole("button", { name: "Ask", exact: true }).click();
+    await page.getByText("Answered before by gpt-4o-mini").waitFor();
+    expect([await answer.textContent(), provider.requests.length]).toEqual(["We agreed.", asked]);
+  });
+
+  test("sums a document up by another model when the first one fails, and says so when none answers", async () => {
+    provider.handler = (request, response) =>
+      request.path.includes("/messages")
+        ? anthropic()(request, response)
+        : json(response, { error: { message: "overloaded" } }, 503);
+    await page.getByRole("button", { name: "Sum it up" }).click();
+    await page.getByText("Answered by claude-haiku-4-5").waitFor();
+    expect(await page.locator(".answer").textContent()).toBe(words.join(""));
+    expect(provider.last.headers["x-api-key"]).toBe("key-of-anthropic");
+
+    provider.handler = (_, response) => json(response, { error: { message: "overloaded" } }, 503);
+    expect(complaints).toEqual([]);
+    await page.getByLabel("Question").fill("Is anybody there?");
+    await page.keyboard.press("Enter");
+    await page.getByText("Nobody can answer at the moment").waitFor();
+    expect(complaints.splice(0).filter((text) => !text.includes("503"))).toEqual([]);
+    provider.handler = openai();
+  });
+
+  test("shows what each feature cost", async () => {
+    await page.getByRole("link", { name: "Costs" }).click();
+    const cells = async (name: string) => {
+      const row = page.getByRole("row").filter({ has: page.getByRole("rowheader", { name }) });
+      return row.getByRole("cell").allTextContents();
+    };
+    await page.getByRole("rowheader", { name: "Answers" }).waitFor();
+    // 100 and 20 tokens at 0.15 and 0.6 dollars a million; the second question cost nothing.
+    expect(await cells("Answers")).toEqual(["2", "1", "120", "US$0.000027"]);
+    // 50 plain, 40 read from and 10 written to Anthropic's own cache, 20 out: 1, 0.1, 1.25 and 5 dollars a million: $0.0001665.
+    expect(await cells("Summaries")).toEqual(["1", "0", "120", "US$0.000167"]);
+    await takePictures(page, "costs");
+    await page.getByRole("link", { name: "Documents" }).click();
+  });
+
   test("deletes only after asking", async () => {
     const remove = page.getByRole("button", { name: "Delete next.mp4" });
     await remove.click();
@@ -213,7 +282,7 @@ describe.skipIf(missing !== "")(`ask-my-docs in a browser${missing}`, () => {
   });
 
   test("can be read and reached in light and dark", async () => {
-    for (const name of ["Documents", "Notes"]) {
+    for (const name of ["Documents", "Notes", "Costs"]) {
       await page.getByRole("link", { name, exact: true }).click();
       for (const colorScheme of ["light", "dark"] as const) {
         await page.emulateMedia({ colorScheme });
@@ -236,6 +305,8 @@ describe.skipIf(missing !== "")(`ask-my-docs in a browser${missing}`, () => {
     const { documents } = JSON.parse(list.body.toString()) as { documents: { id: string }[] };
     const address = `${example.url}/api/documents/${documents[0]?.id}/file`;
     expect([(await ask(address, page)).status, (await ask(address, bob)).status]).toEqual([200, 404]);
+    await bob.getByRole("link", { name: "Costs" }).click();
+    await bob.getByText("Nothing was asked yet").waitFor();
     await bob.getByRole("link", { name: "Documents" }).click();
     await bob.getByText("No documents yet").waitFor();
     await bob.context().close();
@@ -249,6 +320,19 @@ describe.skipIf(missing !== "")(`ask-my-docs in a browser${missing}`, () => {
     expect((await ask(`${example.url}/api/documents`, page)).status).toBe(401);
     expect(complaints).toEqual([]);
   });
+
+  /** The providers' keys, in the gateway that the example uses, as its owner puts them there. */
+  async function storeKeys(): Promise<void> {
+    const { solum } = example;
+    const settings = { cache_invalidate_on_update: false, cache_ttl: 0, collect_logs: true };
+    const rates = { rate_limiting_interval: 0, rate_limiting_limit: 0 };
+    await solum.api("POST", "/ai-gateway/gateways", { id: "default", authentication: true, ...settings, ...rates });
+    for (const slug of ["openai", "anthropic"]) {
+      const key = { alias: "default", default_config: true, provider_slug: slug, secret: `key-of-${slug}` };
+      const stored = await solum.api("POST", "/ai-gateway/gateways/default/provider_configs", key);
+      expect(stored.status).toBe(200);
+    }
+  }
 
   async function newVisitor(): Promise<Page> {
     const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, locale: "en-GB" });

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { gatewayErrors } from "#products/ai-gateway/errors.ts";
 import { parseJson } from "#products/ai-gateway/meter.ts";
 import type { CustomCost } from "#products/ai-gateway/price.ts";
-import { limits, type Metadata } from "#products/ai-gateway/schema.ts";
+import { limits, type Gateway, type Metadata } from "#products/ai-gateway/schema.ts";
 import { isObject } from "#products/ai-gateway/usage.ts";
 
 /** What a request asks for, by its path: a provider's own API, a list of steps, or OpenAI's chat for any provider. */
@@ -95,6 +95,16 @@ export function readRetryOptions(header: Header): RetryOptions {
     ...(attempts === undefined ? {} : { maxAttempts: Math.min(Math.max(1, attempts), limits.attempts) }),
     ...(delay === undefined ? {} : { retryDelayMs: Math.min(delay, limits.retryDelayMsMax) }),
     ...(backoff === "constant" || backoff === "linear" || backoff === "exponential" ? { backoff } : {}),
+  };
+}
+
+/** What a gateway says of retries, where a request does not. */
+export function retrySettings({ settings }: Gateway): RetryOptions {
+  const { retry_max_attempts: maxAttempts, retry_delay: retryDelayMs, retry_backoff: backoff } = settings;
+  return {
+    ...(maxAttempts == null ? {} : { maxAttempts }),
+    ...(retryDelayMs == null ? {} : { retryDelayMs }),
+    ...(backoff == null ? {} : { backoff }),
   };
 }
 

@@ -40,6 +40,18 @@ export function chatSteps(call: GatewayCall, parts: ChatParts): { steps: Step[];
   return { steps: models.map((one, step) => routeStep(asked, one, step)), route: model };
 }
 
+/** A step of the universal endpoint that names `compat` as its provider: the provider before the slash is meant. */
+export function compatStep(step: Step, call: GatewayCall, parts: ChatParts): Step {
+  const body = parseJson(step.body.toString());
+  const name = isObject(body) && typeof body["model"] === "string" ? body["model"] : "";
+  const slash = name.indexOf("/");
+  if (step.rest.replace(/^\/+/, "") !== "chat/completions" || !isObject(body) || slash < 1)
+    throw gatewayErrors.invalid(`step ${step.step}: compat answers at chat/completions, for "<provider>/<model>"`);
+  const [provider, model] = [name.slice(0, slash), name.slice(slash + 1)];
+  const planned = chatStep({ call, body, parts, provider, model, step: step.step, headers: step.headers });
+  return { ...planned, retry: step.retry };
+}
+
 type Asked = { call: GatewayCall; body: Record<string, unknown>; parts: ChatParts };
 
 function routeModels(call: GatewayCall, body: Record<string, unknown>, route: string, parts: ChatParts): RouteModel[] {

@@ -16,6 +16,9 @@ export const gatewayErrors = {
   /** Ours. */
   notHere: (path: string) =>
     new ApiError(400, 7001, `${path} is not supported: Solum has AI Gateway, and no models of its own`),
+  /** Ours. */
+  notDone: (setting: string) =>
+    new ApiError(400, 7001, `${setting} is not supported: leave it out, or turn it off, for this gateway`),
   /** Code and text as Workers AI answers for a model that does not exist. */
   noModel: (model: string) => new ApiError(400, 5007, `No such model ${model} or task`),
   notFound: (what: string) => new ApiError(404, 7002, `${what} not found`),

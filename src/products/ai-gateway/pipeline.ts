@@ -4,8 +4,8 @@ import { STATUS_CODES } from "node:http";
 import type { WireResponse } from "#http/wire/server.ts";
 import type { Answer } from "#products/ai-gateway/attempts.ts";
 import { cacheKeyOf, cacheTtlOf, type CacheStore, type StoredAnswer } from "#products/ai-gateway/cache-store.ts";
-import { passedHeaders, readOptions, type GatewayCall } from "#products/ai-gateway/call.ts";
-import { chatSteps, type ChatParts } from "#products/ai-gateway/chat-steps.ts";
+import { passedHeaders, readOptions, retrySettings, type GatewayCall } from "#products/ai-gateway/call.ts";
+import { chatSteps, compatStep, type ChatParts } from "#products/ai-gateway/chat-steps.ts";
 import type { DynamicRoutes } from "#products/ai-gateway/dynamic-routes.ts";
 import { gatewayErrorBody, gatewayErrors } from "#products/ai-gateway/errors.ts";
 import { startFlight, type Flight, type FlightParts } from "#products/ai-gateway/flight.ts";
@@ -51,7 +51,7 @@ export function createPipeline(parts: PipelineParts): Pipeline {
     try {
       const authorized = await authorize(call, parts);
       gateway = authorized.gateway;
-      const options = readOptions((name) => call.headers.get(name));
+      const options = { ...retrySettings(gateway), ...readOptions((name) => call.headers.get(name)) };
       ledger.open(gateway, options, authorized.byToken);
       const { steps, route } = planSteps(authorized.call, { ...parts, gateway, options });
       ledger.route(route);
@@ -82,7 +82,10 @@ export function createPipeline(parts: PipelineParts): Pipeline {
 }
 
 function planSteps(call: GatewayCall, parts: ChatParts): { steps: Step[]; route: string | null } {
-  return call.wanted.kind === "compat" ? chatSteps(call, parts) : { steps: stepsOf(call, parts.options), route: null };
+  if (call.wanted.kind === "compat") return chatSteps(call, parts);
+  const steps = stepsOf(call, parts.options);
+  if (call.wanted.kind === "native") return { steps, route: null };
+  return { steps: steps.map((one) => (one.provider === "compat" ? compatStep(one, call, parts) : one)), route: null };
 }
 
 function keeping(key: string | undefined, ttl: number | undefined) {

@@ -118,6 +118,33 @@ test("a list of steps falls back to the next one and says which answered", async
   expect(Buffer.from(row?.request ?? []).toString()).not.toMatch(/Bearer (one|two)/);
 });
 
+test("a step that names compat goes to the provider before the slash, and every step answers in OpenAI's words", async () => {
+  const step = (model: string) => ({ provider: "compat", endpoint: "chat/completions", query: { ...chat, model } });
+  provider.handler = (request, response) =>
+    request.path.includes("/messages")
+      ? anthropic()(request, response)
+      : json(response, { error: { message: "down" } }, 500);
+  const answer = await rig.post("", [step("openai/gpt-4o-mini"), step("anthropic/claude-sonnet-4-5")]);
+  expect(answer.headers.get("cf-aig-step")).toBe("1");
+  expect(await answer.json()).toMatchObject({ choices: [{ message: { content: words.join("") } }] });
+  provider.handler = openai();
+  for (const wrong of [{ ...step("gpt-4o-mini") }, { ...step("openai/gpt-4o-mini"), endpoint: "responses" }])
+    expect((await rig.post("", [wrong])).status).toBe(400);
+});
+
+test("a gateway's own retries hold where a request says nothing of them", async () => {
+  await rig.change({ retry_max_attempts: 3, retry_delay: 1, retry_backoff: "linear" });
+  provider.handler = (_, response) => json(response, { error: { message: "down" } }, 500);
+  const asked = async (headers: Record<string, string> = {}) => {
+    const before = provider.requests.length;
+    expect((await rig.post("/openai/chat/completions", chat, headers)).status).toBe(500);
+    return provider.requests.length - before;
+  };
+  expect([await asked(), await asked({ "cf-aig-max-attempts": "2" })]).toEqual([3, 2]);
+  provider.handler = openai();
+  await rig.change({});
+});
+
 test("OpenAI's chat goes to any provider by the name before the slash", async () => {
   const client = new OpenAI({ apiKey: "sk-g", baseURL: rig.url("/compat"), maxRetries: 0 });
   const answer = await client.chat.completions.create({ ...chat, model: "groq/llama-3.3-70b-versatile" });

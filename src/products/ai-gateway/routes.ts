@@ -14,8 +14,10 @@ import {
   customProvider,
   gatewaySettings,
   newGateway,
+  unkeptPromise,
   type CustomProvider,
   type Gateway,
+  type GatewaySettings,
 } from "#products/ai-gateway/schema.ts";
 import type { GatewayStore } from "#products/ai-gateway/store.ts";
 
@@ -49,11 +51,13 @@ function gatewayRoutes(app: Api, { gateways, keys, routes, urlOf }: RoutesParts)
   });
   app.post("/gateways", async (c) => {
     const { id, ...settings } = await readJson(c, newGateway);
+    checkPromises(settings);
     return ok(c, gatewayJson(await gateways.create(accountOf(c), id, settings)));
   });
   app.get("/gateways/:gateway_id", (c) => ok(c, gatewayJson(gatewayOf(c, gateways))));
   app.put("/gateways/:gateway_id", async (c) => {
     const settings = await readJson(c, gatewaySettings);
+    checkPromises(settings);
     return ok(c, gatewayJson(await gateways.update(accountOf(c), param(c, "gateway_id"), settings)));
   });
   app.delete("/gateways/:gateway_id", async (c) => {
@@ -100,6 +104,12 @@ function providerRoutes(app: Api, gateways: GatewayStore): void {
     await gateways.deleteProvider(provider.accountId, provider.id);
     return ok(c, providerJson(provider));
   });
+}
+
+/** A setting that is stored and does nothing would be believed in. */
+function checkPromises(settings: GatewaySettings): void {
+  const name = unkeptPromise(settings);
+  if (name !== undefined) throw gatewayErrors.notDone(name);
 }
 
 /** A JSON object of header names and texts that can be sent as they are. */

@@ -80,8 +80,8 @@ const spendRule = z.looseObject({
 export type SpendRule = z.infer<typeof spendRule>;
 
 /**
- * What a gateway can be told (https://developers.cloudflare.com/api/resources/ai_gateway/methods/create/). Members that we have
- * no use for are kept and shown as they came.
+ * What a gateway can be told (https://developers.cloudflare.com/api/resources/ai_gateway/methods/create/). Members that are not
+ * here are kept and shown as they came; those that would promise something are refused (`unkeptPromise`).
  */
 export const gatewaySettings = z.looseObject({
   cache_invalidate_on_update: z.boolean(),
@@ -102,6 +102,30 @@ export const gatewaySettings = z.looseObject({
   zdr: z.boolean().optional(),
 });
 export type GatewaySettings = z.infer<typeof gatewaySettings>;
+
+/** What Cloudflare's gateway does when told so, and ours does not. */
+const notDone = [
+  "guardrails",
+  "dlp",
+  "otel",
+  "logpush",
+  "logpush_public_key",
+  "log_classification",
+  "store_id",
+  "stripe",
+] as const;
+
+/** The first setting that asks for what is not done here. Nothing, `false`, empty and `{enabled: false}` ask for nothing. */
+export function unkeptPromise(settings: GatewaySettings): string | undefined {
+  return notDone.find((name) => asksForSomething(settings[name]));
+}
+
+function asksForSomething(value: unknown): boolean {
+  if (value === undefined || value === null || value === false || value === "") return false;
+  if (typeof value !== "object") return true;
+  if ("enabled" in value && value.enabled === false) return false;
+  return Object.keys(value).length > 0;
+}
 
 export const newGateway = gatewaySettings.extend({
   id: z

@@ -1,4 +1,15 @@
-import type { Account, Document, DocumentLink, DocumentList, ErrorBody, Note, NoteSummary } from "../shared/api.ts";
+import {
+  answerHeaders,
+  type Account,
+  type Document,
+  type DocumentLink,
+  type DocumentList,
+  type ErrorBody,
+  type FeatureCost,
+  type Note,
+  type NoteSummary,
+  type Question,
+} from "../shared/api.ts";
 
 /** What the Worker answers when it cannot do something. Its message is written for people. */
 export class ApiError extends Error {
@@ -22,10 +33,13 @@ export const api = {
   signOut: () => request<void>("DELETE", "/session"),
 
   documents: (signal: AbortSignal) => request<DocumentList>("GET", "/documents", undefined, signal),
+  document: (id: string, signal: AbortSignal) => request<Document>("GET", `/documents/${id}`, undefined, signal),
   renameDocument: (id: string, name: string) => request<Document>("PATCH", `/documents/${id}`, { name }),
   deleteDocument: (id: string) => request<void>("DELETE", `/documents/${id}`),
   linkToDocument: (id: string) => request<DocumentLink>("POST", `/documents/${id}/link`),
   documentAddress: (id: string) => `/api/documents/${id}/file`,
+
+  costs: (signal: AbortSignal) => request<FeatureCost[]>("GET", "/costs", undefined, signal),
 
   notes: (search: string, signal: AbortSignal) =>
     request<NoteSummary[]>("GET", `/notes?${new URLSearchParams({ search })}`, undefined, signal),
@@ -49,6 +63,31 @@ export function upload(file: File, onProgress: (sent: number) => void, signal: A
   signal.addEventListener("abort", () => sending.abort());
   sending.send(file);
   return promise;
+}
+
+export interface ComingAnswer {
+  model: string;
+  isFromCache: boolean;
+  /** The pieces of its text, as they come. */
+  pieces: ReadableStream<string>;
+}
+
+/** Asks about a document. An answer may take its time, so only `signal` ends the wait. */
+export async function askQuestion(question: Question, signal: AbortSignal): Promise<ComingAnswer> {
+  const answer = await fetch("/api/questions", {
+    method: "POST",
+    body: JSON.stringify(question),
+    headers: { "content-type": "application/json" },
+    signal,
+  }).catch((error: unknown) => {
+    throw signal.aborted ? error : unreachable();
+  });
+  if (!answer.ok || answer.body === null) throw errorOf(await answer.json().catch(() => undefined));
+  return {
+    model: answer.headers.get(answerHeaders.model) ?? "",
+    isFromCache: answer.headers.get(answerHeaders.cache) === "HIT",
+    pieces: answer.body.pipeThrough(new TextDecoderStream()),
+  };
 }
 
 /** What to tell people about something that went wrong. */

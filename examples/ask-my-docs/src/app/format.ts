@@ -24,3 +24,13 @@ export function timeText(at: number): string {
 export function withoutMarkdown(text: string): string {
   return text.replaceAll(/^\s*(?:#+|[-+*>])\s|[*`]/gm, "");
 }
+
+/** 0.000024 → "$0.000024": of small sums the first digits that say something. */
+export function dollarText(sum: number): string {
+  return sum.toLocaleString(undefined, {
+    style: "currency",
+    currency: "USD",
+    minimumFractionDigits: 2,
+    maximumFractionDigits: sum !== 0 && sum < 1 ? 6 : 2,
+  });
+}

@@ -1,6 +1,8 @@
 import type { Account } from "../shared/api.ts";
 import { api, messageOf } from "./api.ts";
 import type { Page } from "./page.ts";
+import { askPage } from "./pages/ask.ts";
+import { costsPage } from "./pages/costs.ts";
 import { documentsPage } from "./pages/documents.ts";
 import { notesPage } from "./pages/notes.ts";
 import { notFoundPage, problemPage } from "./pages/plain.ts";
@@ -11,6 +13,8 @@ import { createShell } from "./shell.ts";
 const pages = new Map<string, () => Page>([
   ["documents", documentsPage],
   ["notes", notesPage],
+  ["ask", askPage],
+  ["costs", costsPage],
 ]);
 
 const shell = createShell({ onSignOut: signOut });

@@ -9,7 +9,11 @@ export interface Shell {
 
 /** The header that stays, and the place below it where pages come and go. */
 export function createShell({ onSignOut }: { onSignOut: () => Promise<void> }): Shell {
-  const links = [element("a", { href: "/documents" }, "Documents"), element("a", { href: "/notes" }, "Notes")];
+  const links = [
+    element("a", { href: "/documents" }, "Documents"),
+    element("a", { href: "/notes" }, "Notes"),
+    element("a", { href: "/costs" }, "Costs"),
+  ];
   const email = element("span", { className: "email" });
   const signOut = element(
     "button",

@@ -42,6 +42,32 @@ export interface NoteSummary {
 /** Characters that nobody types, around what a search found. */
 export const marks = { start: "\u0002", end: "\u0003" } as const;
 
+/** What a question is asked for. Costs are counted by it. */
+export type Feature = "answer" | "summary";
+
+export interface Question {
+  documentId: string;
+  feature: Feature;
+  /** Empty for a summary. */
+  text: string;
+}
+
+/** Headers of an answer, whose body is its text as it comes. */
+export const answerHeaders = { cache: "x-answer-cache", model: "x-answer-model" } as const;
+
+/** What one feature cost so far. */
+export interface FeatureCost {
+  feature: Feature;
+  questions: number;
+  /** Answered from the cache, for nothing. */
+  cached: number;
+  tokens: number;
+  /** US dollars. */
+  cost: number;
+  /** Questions to models whose price is not known, and those whose cost has not been told yet. */
+  unknown: number;
+}
+
 export interface ErrorBody {
   error: { code: string; message: string; field?: string };
 }

@@ -13,4 +13,8 @@ export const limits = {
   noteTitleLength: 200,
   noteBodyLength: 100_000,
   searchLength: 100,
+  questionLength: 1_000,
+  questionsPerDay: 200,
+  /** Of a longer document only the beginning is read to the model. */
+  bytesRead: 60_000,
 } as const;

@@ -3,8 +3,11 @@ export interface Env {
   DB: D1Database;
   SESSIONS: KVNamespace;
   UPLOADS: R2Bucket;
+  AI: Ai;
   JWT_SECRET: string;
   ENVIRONMENT: string;
+  /** The AI Gateway that questions go through. */
+  GATEWAY: string;
   SIGN_UP: "open" | "closed";
 }
 

@@ -29,7 +29,10 @@ export const errors = {
   full: (message: string) => new ApiError(409, "full", message),
   lengthRequired: () => new ApiError(411, "length_required", "A request has to say how long it is."),
   tooLarge: (message: string) => new ApiError(413, "too_large", message),
+  notText: () => new ApiError(415, "not_text", "Only documents of text can be asked."),
   rangeNotSatisfiable: () => new ApiError(416, "range_not_satisfiable", "The file has no such part."),
+  tooManyQuestions: () => new ApiError(429, "too_many_questions", "These are enough questions for one day."),
+  modelsBusy: () => new ApiError(503, "models_busy", "Nobody can answer at the moment. Please try again later."),
   tooManyAttempts: () => new ApiError(429, "too_many_attempts", "Too many attempts. Please wait a quarter of an hour."),
 };
 

@@ -6,6 +6,8 @@ import { documents } from "./documents/routes.ts";
 import type { App, Env } from "./env.ts";
 import { answerError, errors } from "./errors.ts";
 import { notes } from "./notes/routes.ts";
+import { costs } from "./questions/costs.ts";
+import { questions } from "./questions/routes.ts";
 
 const api = new Hono<App>().basePath("/api");
 
@@ -24,6 +26,8 @@ api.get("/health", async (c) => {
 api.route("/", accounts);
 api.route("/documents", documents);
 api.route("/notes", notes);
+api.route("/questions", questions);
+api.route("/costs", costs);
 
 api.notFound(() => {
   throw errors.notFound("There is nothing at this address.");

@@ -1,9 +1,11 @@
 import type { Document } from "../../shared/api.ts";
+import { isText } from "../../shared/is-text.ts";
 import { limits } from "../../shared/limits.ts";
 import { api, messageOf } from "../api.ts";
 import { confirmDialog } from "../confirm-dialog.ts";
 import { element, iconButton } from "../dom.ts";
 import { sizeText, timeText } from "../format.ts";
+import { goTo } from "../router.ts";
 
 /** One document: its name opens it, and the line below tells about it, or how the last thing that was done to it went. */
 export function createDocumentRow(document: Document, onRemoved: () => void): HTMLElement {
@@ -11,10 +13,12 @@ export function createDocumentRow(document: Document, onRemoved: () => void): HT
   const link = element("a", { href: api.documentAddress(document.id), target: "_blank", rel: "noopener" });
   const title = element("div", { className: "title" }, link);
   const line = element("p", { className: "line muted", role: "status" });
+  const ask = iconButton("ask", "Ask", () => goTo(`/ask/${document.id}`));
   const copy = iconButton("link", "Copy a link", () => void attempt(copyLink));
   const rename = iconButton("rename", "Rename", startRenaming);
   const remove = iconButton("remove", "Delete", () => void attempt(askAndRemove));
-  const actions = element("div", { className: "actions" }, copy, rename, remove);
+  const buttons = [...(isText(document) ? [ask] : []), copy, rename, remove];
+  const actions = element("div", { className: "actions" }, ...buttons);
   const row = element(
     "li",
     { className: "row" },
@@ -29,6 +33,7 @@ export function createDocumentRow(document: Document, onRemoved: () => void): HT
   function showName(): void {
     link.textContent = link.title = name;
     row.querySelector(".badge")?.replaceWith(fileBadge(name));
+    ask.ariaLabel = `Ask about ${name}`;
     copy.ariaLabel = `Copy a link to ${name}`;
     rename.ariaLabel = `Rename ${name}`;
     remove.ariaLabel = `Delete ${name}`;
@@ -79,7 +84,7 @@ export function createDocumentRow(document: Document, onRemoved: () => void): HT
     const form = element("form", { className: "rename" }, input);
     const stop = () => {
       title.replaceChildren(link);
-      actions.replaceChildren(copy, rename, remove);
+      actions.replaceChildren(...buttons);
       showFacts();
       rename.focus();
     };

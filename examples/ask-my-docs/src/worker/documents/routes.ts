@@ -6,19 +6,15 @@ import { requireUser } from "../accounts/session.ts";
 import type { App } from "../env.ts";
 import { errors } from "../errors.ts";
 import { declaredLength, readJson, text } from "../input.ts";
+import { columns, keyOf, ownDocument, type Row } from "./rows.ts";
 import { serveFile } from "./serve-file.ts";
+
+const linkLifetimeMs = 10 * 60 * 1000;
 
 /**
  * A row in D1 is what makes a document exist: it is written after the bytes and removed before them, so that whatever
  * fails in between leaves at most some bytes that nobody sees.
  */
-interface Row extends Document {
-  userId: string;
-}
-
-const columns = "id, user_id AS userId, name, type, size, uploaded_at AS uploadedAt";
-const linkLifetimeMs = 10 * 60 * 1000;
-
 export const documents = new Hono<App>();
 
 /** The one way to a file without signing in: a link that its owner made, good for a few minutes. */
@@ -56,8 +52,12 @@ documents.post("/", async (c) => {
   return c.json<Document>(visible(row), 201);
 });
 
+documents.get("/:id", async (c) => {
+  return c.json<Document>(visible(await ownDocument(c.env.DB, c.req.param("id"), c.var.user.id)));
+});
+
 documents.patch("/:id", async (c) => {
-  const row = await ownDocument(c);
+  const row = await ownDocument(c.env.DB, c.req.param("id"), c.var.user.id);
   const name = validName(await readJson(c));
   await c.env.DB.prepare("UPDATE documents SET name = ? WHERE id = ? AND user_id = ?")
     .bind(name, row.id, row.userId)
@@ -66,33 +66,24 @@ documents.patch("/:id", async (c) => {
 });
 
 documents.delete("/:id", async (c) => {
-  const row = await ownDocument(c);
+  const row = await ownDocument(c.env.DB, c.req.param("id"), c.var.user.id);
   await c.env.DB.prepare("DELETE FROM documents WHERE id = ? AND user_id = ?").bind(row.id, row.userId).run();
   await c.env.UPLOADS.delete(keyOf(row));
   return c.body(null, 204);
 });
 
 documents.get("/:id/file", async (c) => {
-  const row = await ownDocument(c);
+  const row = await ownDocument(c.env.DB, c.req.param("id"), c.var.user.id);
   return serveFile(c.req.raw, c.env.UPLOADS, keyOf(row), row);
 });
 
 /** Makes a link for somebody who has no account, or for a program that has no cookie. */
 documents.post("/:id/link", async (c) => {
-  const { id } = await ownDocument(c);
+  const { id } = await ownDocument(c.env.DB, c.req.param("id"), c.var.user.id);
   const expiresAt = Date.now() + linkLifetimeMs;
   const token = await sign({ document: id, exp: Math.floor(expiresAt / 1000) }, c.env.JWT_SECRET, "HS256");
   return c.json<DocumentLink>({ url: new URL(`/api/documents/shared/${token}`, c.req.url).href, expiresAt });
 });
-
-/** The document in the address, when it belongs to who asks. Somebody else's looks as if it did not exist. */
-async function ownDocument(c: Context<App, "/:id">): Promise<Row> {
-  const row = await c.env.DB.prepare(`SELECT ${columns} FROM documents WHERE id = ? AND user_id = ?`)
-    .bind(c.req.param("id"), c.var.user.id)
-    .first<Row>();
-  if (row === null) throw errors.notFound("This document is gone.");
-  return row;
-}
 
 async function documentOfLink(token: string, secret: string): Promise<string> {
   const payload = await verify(token, secret, "HS256").catch(() => undefined);
@@ -117,10 +108,6 @@ function validName(from: Record<string, unknown>): string {
   if (name === "") throw errors.invalid("name", "Please give a name.");
   if (/[\p{Cc}/\\]/u.test(name)) throw errors.invalid("name", "A name cannot have slashes in it.");
   return name;
-}
-
-function keyOf({ userId, id }: Pick<Row, "userId" | "id">): string {
-  return `${userId}/${id}`;
 }
 
 function visible({ id, name, type, size, uploadedAt }: Row): Document {
