@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { Solum, wranglers, type Outcome, type WranglerVersion } from "../support/start-solum.ts";
+import { type Outcome, Solum, testedWranglers } from "../support/start-solum.ts";
 
 /** Where Workers answer: the app domain, previews, routes and custom domains, set by the unmodified wrangler (wrangler-api §3.7). */
 let solum: Solum;
@@ -9,8 +9,6 @@ beforeAll(async () => {
   solum = await Solum.start();
 });
 afterAll(() => solum[Symbol.asyncDispose]());
-
-const versions = Object.keys(wranglers) as WranglerVersion[];
 
 /** A project that answers with its name and the path that it was asked for. */
 function project(on: Solum, name: string, config: Record<string, unknown> = {}): string {
@@ -22,7 +20,7 @@ function project(on: Solum, name: string, config: Record<string, unknown> = {}):
   return folder;
 }
 
-describe.each(versions)("wrangler %s", (version) => {
+describe.each(testedWranglers)("wrangler %s", (version) => {
   const suffix = version.replace(".", "");
   /** A zone for each wrangler, so that each run begins with nothing. */
   const zone = `w${suffix}.example`;
@@ -153,7 +151,7 @@ describe.each(versions)("wrangler %s", (version) => {
 
 test("an app domain on workers.dev is what every wrangler prints, and where Workers answer", async () => {
   await using acme = await Solum.start("--app-domain", "acme.workers.dev");
-  for (const version of versions) {
+  for (const version of testedWranglers) {
     const name = `dev-${version.replace(".", "")}`;
     const folder = project(acme, name);
     const deployed = await acme.wrangler(folder, ["deploy"], { version });

@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { Solum, wranglers, type WranglerVersion } from "../support/start-solum.ts";
+import { bothWranglers, Solum } from "../support/start-solum.ts";
 
 /** The deploy set, driven by the unmodified wrangler of both protocol generations (wrangler-api §3). */
 let solum: Solum;
@@ -10,9 +10,7 @@ beforeAll(async () => {
 });
 afterAll(() => solum[Symbol.asyncDispose]());
 
-const versions = Object.keys(wranglers) as WranglerVersion[];
-
-describe.each(versions)("wrangler %s", (version) => {
+describe.each(bothWranglers)("wrangler %s", (version) => {
   /** Worker names differ by version, so that each run begins with nothing. */
   const suffix = version.replace(".", "");
   const deploy = (project: string, name: string, ...more: string[]) =>

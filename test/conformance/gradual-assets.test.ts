@@ -1,7 +1,7 @@
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { Solum, wranglers, type WranglerVersion } from "../support/start-solum.ts";
+import { Solum, testedWranglers } from "../support/start-solum.ts";
 
 /** Static assets while versions change: no mixture of two, and nothing lost for a page that is still open. */
 let solum: Solum;
@@ -10,9 +10,7 @@ beforeAll(async () => {
 });
 afterAll(() => solum[Symbol.asyncDispose]());
 
-const versions = Object.keys(wranglers) as WranglerVersion[];
-
-describe.each(versions)("wrangler %s", (version) => {
+describe.each(testedWranglers)("wrangler %s", (version) => {
   const suffix = version.replace(".", "");
   const succeed = async (folder: string, ...args: string[]) => {
     const outcome = await solum.wrangler(folder, args, { version });

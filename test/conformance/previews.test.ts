@@ -1,7 +1,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { Solum, wranglers, type WranglerVersion } from "../support/start-solum.ts";
+import { Solum, testedWranglers } from "../support/start-solum.ts";
 
 /** Versions at addresses of their own, from `wrangler versions upload` to the answer. */
 let solum: Solum;
@@ -10,9 +10,7 @@ beforeAll(async () => {
 });
 afterAll(() => solum[Symbol.asyncDispose]());
 
-const versions = Object.keys(wranglers) as WranglerVersion[];
-
-test.each(versions)(
+test.each(testedWranglers)(
   "wrangler %s: a version answers before it is deployed, under its id and its alias",
   async (version) => {
     const name = `preview-${version.replace(".", "")}`;

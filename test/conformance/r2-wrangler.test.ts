@@ -16,12 +16,13 @@ import { catalogRoutes, notificationRoutes } from "#products/r2/routes-settings.
 import { openR2Store, type SqliteR2Store } from "#products/r2/sqlite-store.ts";
 import { r2TestParts } from "../support/r2-parts.ts";
 import { root } from "../support/r2-worker.ts";
+import { testedWranglers, wranglers } from "../support/start-solum.ts";
 
 /** Each command is a process of its own, and takes seconds where others work too. Rules and domains are the newer one's to test. */
 const slow = { timeout: 300_000 };
 
 /** The R2 commands of the wrangler that is installed and of an older one, against the routes and a store behind a socket. */
-describe.each([["wrangler"], ["wrangler-4-125"]])("%s r2", (version) => {
+describe.each(testedWranglers.map((version) => wranglers[version]))("%s r2", (version) => {
   let folder: string;
   let store: SqliteR2Store;
   let rpc: WireServer;

@@ -3,11 +3,10 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { pollUntil } from "#core/deadline.ts";
 import { findChildren } from "#runtime/proc.ts";
-import { Solum, wranglers, type Followed, type WranglerVersion } from "../support/start-solum.ts";
+import { type Followed, Solum, testedWranglers } from "../support/start-solum.ts";
 import { messagesOf, pathOf, until, type TailMessage } from "../support/tail-messages.ts";
 
 const host = "tail.localhost";
-const versions = Object.keys(wranglers) as WranglerVersion[];
 let solum: Solum;
 let project: string;
 /** Of the version in force. */
@@ -29,7 +28,7 @@ async function untilShown(followed: Followed, send: () => Promise<unknown>): Pro
   });
 }
 
-describe.each(versions)("wrangler %s tail", (version) => {
+describe.each(testedWranglers)("wrangler %s tail", (version) => {
   test("--format pretty shows each kind of invocation, and ends cleanly", async () => {
     const tail = solum.followWrangler(project, ["tail", "--format", "pretty"], version);
     await until("a connection", () => tail.output().includes("Connected to tail, waiting for logs...") || undefined);

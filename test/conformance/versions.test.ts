@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { Solum, wranglers, type Outcome, type WranglerVersion } from "../support/start-solum.ts";
+import { type Outcome, Solum, testedWranglers } from "../support/start-solum.ts";
 
 /** Versions, deployments, rollbacks and gradual deployments, driven by the unmodified wrangler (wrangler-api §6, §7). */
 let solum: Solum;
@@ -24,9 +24,7 @@ type ShownDeployment = {
   versions: { version_id: string; percentage: number }[];
 };
 
-const versions = Object.keys(wranglers) as WranglerVersion[];
-
-describe.each(versions)("wrangler %s", (version) => {
+describe.each(testedWranglers)("wrangler %s", (version) => {
   const suffix = version.replace(".", "");
   const run = (project: string, args: string[], input?: string) =>
     solum.wrangler(project, args, { version, ...(input === undefined ? {} : { input }) });

@@ -22,6 +22,9 @@ const program = [
 /** Wranglers of both generations of the deploy protocol (wrangler-api §3.9). */
 export const wranglers = { "4.156": "wrangler", "4.125": "wrangler-4-125" } as const;
 export type WranglerVersion = keyof typeof wranglers;
+export const bothWranglers = Object.keys(wranglers) as WranglerVersion[];
+/** The newest alone, and with `ALL_WRANGLERS=1` the older one as well: each command takes seconds. Deploys always run with both. */
+export const testedWranglers = process.env["ALL_WRANGLERS"] === undefined ? bothWranglers.slice(0, 1) : bothWranglers;
 
 export type Answer = { status: number; headers: IncomingHttpHeaders; body: Buffer; text: string };
 export type ApiAnswer = {

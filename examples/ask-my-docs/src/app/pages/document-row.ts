@@ -40,14 +40,8 @@ export function createDocumentRow(document: Document, onRemoved: () => void): HT
   }
 
   function showFacts(): void {
-    const at = new Date(document.uploadedAt);
-    const when = element(
-      "time",
-      { dateTime: at.toISOString(), title: at.toLocaleString() },
-      timeText(document.uploadedAt),
-    );
     line.classList.remove("problem");
-    line.replaceChildren(sizeText(document.size), " · ", when);
+    line.replaceChildren(sizeText(document.size), " · ", timeElement(document.uploadedAt));
   }
 
   function say(text: string, isProblem = false): void {
@@ -108,6 +102,11 @@ export function createDocumentRow(document: Document, onRemoved: () => void): HT
     // The part before the ending is what people change.
     input.setSelectionRange(0, name.lastIndexOf(".") > 0 ? name.lastIndexOf(".") : name.length);
   }
+}
+
+function timeElement(ms: number): HTMLElement {
+  const at = new Date(ms);
+  return element("time", { dateTime: at.toISOString(), title: at.toLocaleString() }, timeText(ms));
 }
 
 /** The ending of a file's name, as a small sign before it. */
