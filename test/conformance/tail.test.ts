@@ -40,7 +40,10 @@ describe.each(testedWranglers)("wrangler %s tail", (version) => {
     expect(performance.now() - sentAt).toBeLessThan(5000);
     for (const path of ["/throw", "/status?code=418", "/rpc", "/later?ms=50", "/escape"])
       await solum.request(host, path);
-    const output = await until("all", () => (tail.output().includes("/escape - Ok") ? tail.output() : undefined));
+    const last = ["/escape - Ok", "(log) later"];
+    const output = await until("all", () =>
+      last.every((one) => tail.output().includes(one)) ? tail.output() : undefined,
+    );
     const url = `http://${host}:${solum.port}`;
     expect(output).toContain(`GET ${url}/log - Ok @ `);
     for (const line of [
@@ -55,7 +58,8 @@ describe.each(testedWranglers)("wrangler %s tail", (version) => {
     expect(output).toMatch(/at Object\.fetch \(index\.js:\d+:\d+\)/);
     expect(output).toContain("Greeter.greet - Ok @ ");
     expect(output).toContain("(log) greeted you");
-    expect(output).toMatch(/\/later\?ms=50 - Ok @ .*\n {2}\(log\) later/);
+    // Its line may come by itself, when the machine is slow to wait 50 ms.
+    expect(output).toMatch(/\/later\?ms=50 - Ok @ /);
     // Newer ones show control characters as text; the older one hands them to the terminal.
     if (version === "4.156") expect(output).toContain("red \\u001b[31m text");
     expect(await tail.stop("SIGINT")).toBe(0);
