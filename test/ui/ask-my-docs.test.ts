@@ -208,9 +208,9 @@ describe.skipIf(missing !== "")(`ask-my-docs in a browser${missing}`, () => {
     };
     await page.getByRole("rowheader", { name: "Answers" }).waitFor();
     // 100 and 20 tokens at 0.15 and 0.6 dollars a million; the second question cost nothing.
-    expect(await cells("Answers")).toEqual(["2", "1", "120", "US$0.000027"]);
+    expect(await cells("Answers")).toEqual(["US$0.000027", "2", "1", "120"]);
     // 50 plain, 40 read from and 10 written to Anthropic's own cache, 20 out: 1, 0.1, 1.25 and 5 dollars a million: $0.0001665.
-    expect(await cells("Summaries")).toEqual(["1", "0", "120", "US$0.000167"]);
+    expect(await cells("Summaries")).toEqual(["US$0.000167", "1", "0", "120"]);
     await takePictures(page, "costs");
     await page.getByRole("link", { name: "Documents" }).click();
   });

@@ -38,7 +38,7 @@ export function costsPage(): Page {
 }
 
 function tableOf(costs: readonly FeatureCost[]): HTMLElement {
-  const heads = ["Feature", "Questions", "From the cache", "Tokens", "Cost"];
+  const heads = ["Feature", "Cost", "Questions", "From the cache", "Tokens"];
   return element(
     "table",
     {},
@@ -49,7 +49,8 @@ function tableOf(costs: readonly FeatureCost[]): HTMLElement {
 
 function rowOf({ feature, questions, cached, tokens, cost, unknown }: FeatureCost): HTMLElement {
   const open = unknown === 0 ? "" : ` + ${unknown} not known yet`;
-  const cells = [questions.toLocaleString(), cached.toLocaleString(), tokens.toLocaleString(), dollarText(cost) + open];
+  const counts = [questions, cached, tokens].map((count) => count.toLocaleString());
+  const cells = [dollarText(cost) + open, ...counts];
   return element(
     "tr",
     {},
