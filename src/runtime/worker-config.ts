@@ -6,6 +6,7 @@ import type { ModuleType, RunnableVersion } from "#products/workers/runnable.ts"
 import { assetsService, assetsServiceConfig } from "#runtime/assets-config.ts";
 import { bindingPieces, type ConfigFile, type PieceMakers } from "#runtime/binding-pieces.ts";
 import { entryLibrary, entryModule, mainModule, probeEntrypoint } from "#runtime/entry-module.ts";
+import type { FrontSockets } from "#runtime/front-launch.ts";
 import { routerCacheEntrypoint, routerService, routerServices } from "#runtime/router-config.ts";
 import type { RouterSettings } from "#runtime/router-settings.ts";
 import { privateHeaders } from "#runtime/routes.ts";
@@ -14,7 +15,7 @@ export type WorkerConfigOptions = {
   layout: WorkerLayout;
   capabilityKey: Buffer;
   /** Absolute paths of the sockets that the process listens on. */
-  sockets: { http: string; probe: string };
+  sockets: Pick<FrontSockets, "http" | "probe" | "named">;
   /** Folder of the version's assets. */
   assetsFolder: (tree: string) => string;
   /** What each asset was uploaded as, by its path with a leading slash. */
@@ -37,6 +38,8 @@ export type WorkerConfig = {
 /** Names in a configuration. */
 const userService = "user";
 const logBinding = "__SOLUM_LOG";
+
+const httpOptions = { cfBlobHeader: privateHeaders.cf, forwardedProtoHeader: privateHeaders.proto };
 
 /**
  * The workerd configuration of one process of a version. Pure: the same version and options give the same text, which is how
@@ -77,8 +80,9 @@ export function workerConfig(accepted: RunnableVersion, options: WorkerConfigOpt
         name: "http",
         address: `unix:${options.sockets.http}`,
         service: assets ? assetsService : userService,
-        http: { cfBlobHeader: privateHeaders.cf, forwardedProtoHeader: privateHeaders.proto },
+        http: httpOptions,
       },
+      ...program.sockets.map((socket) => ({ ...socket, address: `unix:${options.sockets.named}`, http: httpOptions })),
       { name: "probe", address: `unix:${options.sockets.probe}`, service: program.probe, http: {} },
     ],
     extensions: [...program.extensions, ...pieces.extensions].length
@@ -99,12 +103,16 @@ function knownDate(date: string, newest: string): string {
 }
 
 /**
- * The version's own flags, and for a module Worker the one by which the entry module learns that a client left. All that code
- * can see of it is that `request.signal` aborts then: requests that are sent on do not take the signal along.
+ * The version's own flags, and for a module Worker the two that the entry module needs: to learn that a client left (all that
+ * code can see of it is that `request.signal` aborts then: requests that are sent on do not take the signal along), and to reach
+ * the named entrypoints (code that is older than `ctx.exports` finds it there).
  */
 function flagsOf({ format, compatibilityFlags }: RunnableVersion): string[] {
-  const decided = compatibilityFlags.some((flag) => /^(?:enable|disable)_request_signal$/.test(flag));
-  return format !== "modules" || decided ? [...compatibilityFlags] : [...compatibilityFlags, "enable_request_signal"];
+  if (format !== "modules") return [...compatibilityFlags];
+  const wanted = ["request_signal", "ctx_exports"].filter(
+    (what) => !compatibilityFlags.some((flag) => flag === `enable_${what}` || flag === `disable_${what}`),
+  );
+  return [...compatibilityFlags, ...wanted.map((what) => `enable_${what}`)];
 }
 
 /**
@@ -124,6 +132,8 @@ type Program = {
   services: CapnpValue[];
   extensions: CapnpValue[];
   probe: CapnpValue;
+  /** Besides those that every process has. */
+  sockets: { name: string; service: CapnpValue }[];
   files: ConfigFile[];
 };
 
@@ -131,7 +141,7 @@ function programOf(version: RunnableVersion): Program {
   if (version.format === "modules") return modulesProgram(version);
   const probeFile: ConfigFile = { name: "probe.js", script: "probe" };
   const probe = { name: "probe", worker: moduleWorker("probe.js") };
-  const program = { bindings: [], extensions: [], probe: "probe" };
+  const program = { bindings: [], extensions: [], probe: "probe", sockets: [] };
   if (version.format === "assets-only") return { ...program, worker: {}, services: [probe], files: [probeFile] };
   const [script] = version.modules;
   if (!script) throw new Error("a service-worker version without its script");
@@ -155,6 +165,7 @@ function modulesProgram(version: RunnableVersion): Program {
     services: [],
     extensions: [{ name: entryLibrary, esModule: embed("entry.js") }],
     probe: { name: userService, entrypoint: probeEntrypoint },
+    sockets: [{ name: "named", service: { name: userService, entrypoint: probeEntrypoint } }],
     files: [
       { name: "main.js", text: entryModule(version) },
       { name: "entry.js", script: "entry" },
