@@ -122,7 +122,11 @@ function servicePiece(
   });
   // `fetch` is HTTP, everything else a session of calls by `CONNECT`, which carries no headers of ours: its host says it all.
   // Without these two headers the callee would lose the scheme and `request.cf` (workerd-runtime §13).
-  const http = { cfBlobHeader: privateHeaders.cf, forwardedProtoHeader: privateHeaders.proto, capnpConnectHost: sessionHost(capability) };
+  const http = {
+    cfBlobHeader: privateHeaders.cf,
+    forwardedProtoHeader: privateHeaders.proto,
+    capnpConnectHost: sessionHost(capability),
+  };
   return {
     bindings: [{ name, service: serviceName }],
     services: [externalService({ name: serviceName, socket: options.layout.platform, capability, http })],

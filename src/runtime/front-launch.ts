@@ -127,7 +127,10 @@ export async function describeFront(
     hash,
     ...sandboxed(
       parts.sandbox,
-      { command: parts.workerd, args: ["serve", "--experimental", `--debug-port=unix:${sockets.debug}`, join(folder, "config.capnp")] },
+      {
+        command: parts.workerd,
+        args: ["serve", "--experimental", `--debug-port=unix:${sockets.debug}`, join(folder, "config.capnp")],
+      },
       viewOf(parts, version, processId),
     ),
     environment: { ...parts.environment, ...texts },

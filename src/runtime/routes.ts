@@ -112,12 +112,14 @@ export type ServiceEntrypoint = {
   props: unknown;
 };
 
-/** The resource of a service binding's capability. */
+/** The resource of a service binding's capability: the service alone, or a list where there is more to say. */
 export function serviceResource({ service, entrypoint, props }: ServiceEntrypoint): string {
+  if (entrypoint === undefined && props === undefined) return service;
   return JSON.stringify([service, entrypoint ?? null, props ?? null]);
 }
 
 export function readServiceResource(resource: string): ServiceEntrypoint {
+  if (!resource.startsWith("[")) return { service: resource, entrypoint: undefined, props: undefined };
   const [service, entrypoint, props] = JSON.parse(resource) as [string, string | null, unknown];
   return { service, entrypoint: entrypoint ?? undefined, props: props ?? undefined };
 }

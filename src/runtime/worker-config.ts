@@ -6,7 +6,6 @@ import type { ModuleType, RunnableVersion } from "#products/workers/runnable.ts"
 import { assetsService, assetsServiceConfig } from "#runtime/assets-config.ts";
 import { bindingPieces, type ConfigFile, type PieceMakers } from "#runtime/binding-pieces.ts";
 import { entryLibrary, entryModule, mainModule, probeEntrypoint } from "#runtime/entry-module.ts";
-import type { FrontSockets } from "#runtime/front-launch.ts";
 import { routerCacheEntrypoint, routerService, routerServices } from "#runtime/router-config.ts";
 import type { RouterSettings } from "#runtime/router-settings.ts";
 import { privateHeaders } from "#runtime/routes.ts";
@@ -15,7 +14,7 @@ export type WorkerConfigOptions = {
   layout: WorkerLayout;
   capabilityKey: Buffer;
   /** Absolute paths of the sockets that the process listens on. */
-  sockets: Pick<FrontSockets, "http" | "probe" | "named">;
+  sockets: { http: string; named: string; probe: string };
   /** Folder of the version's assets. */
   assetsFolder: (tree: string) => string;
   /** What each asset was uploaded as, by its path with a leading slash. */
@@ -102,14 +101,19 @@ function knownDate(date: string, newest: string): string {
   return date > newest ? newest : date;
 }
 
+/** The dates from which classes can be called, and from which `ctx.exports` is there (`rpc`, `enable_ctx_exports`). */
+const entrypointsSince = "2024-04-03";
+const exportsSince = "2025-11-17";
+
 /**
  * The version's own flags, and for a module Worker the two that the entry module needs: to learn that a client left (all that
  * code can see of it is that `request.signal` aborts then: requests that are sent on do not take the signal along), and to reach
  * the named entrypoints (code that is older than `ctx.exports` finds it there).
  */
-function flagsOf({ format, compatibilityFlags }: RunnableVersion): string[] {
+function flagsOf({ format, compatibilityDate, compatibilityFlags }: RunnableVersion): string[] {
   if (format !== "modules") return [...compatibilityFlags];
-  const wanted = ["request_signal", "ctx_exports"].filter(
+  const lacksExports = compatibilityDate >= entrypointsSince && compatibilityDate < exportsSince;
+  const wanted = (lacksExports ? ["request_signal", "ctx_exports"] : ["request_signal"]).filter(
     (what) => !compatibilityFlags.some((flag) => flag === `enable_${what}` || flag === `disable_${what}`),
   );
   return [...compatibilityFlags, ...wanted.map((what) => `enable_${what}`)];

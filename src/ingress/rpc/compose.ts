@@ -44,7 +44,10 @@ export function getEntrypoint(
       entrypoint === undefined ? undefined : { text: entrypoint },
       props === undefined
         ? undefined
-        : { data: [[jsonValue, 0], none], pointers: [{ text: JSON.stringify(props) }, undefined, undefined, undefined] },
+        : {
+            data: [[jsonValue, 0], none],
+            pointers: [{ text: JSON.stringify(props) }, undefined, undefined, undefined],
+          },
     ],
   };
   return message(kinds.call, {

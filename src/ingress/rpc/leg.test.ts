@@ -24,7 +24,10 @@ beforeAll(async () => {
     folder: folder.path,
     text: configText({
       services: [
-        { name: "user", worker: { modules: [{ name: "a.js", esModule: embed("a.js") }], compatibilityDate: "2026-11-01" } },
+        {
+          name: "user",
+          worker: { modules: [{ name: "a.js", esModule: embed("a.js") }], compatibilityDate: "2026-11-01" },
+        },
       ],
       sockets: [{ name: "http", address: `unix:${join(folder.path, "http.sock")}`, service: "user" }],
     }),
@@ -53,7 +56,11 @@ test("the debug port gives any entrypoint while it is held", async () => {
 
 test("and nothing once it was let go of, by whatever number it is asked for", async () => {
   // An unknown answer or export ends the connection, which ends the attempts on it.
-  for (const target of [{ answer: bootQuestion }, { answer: entryQuestion }, ...[0, 1, 2, 3].map((id) => ({ export: id }))]) {
+  for (const target of [
+    { answer: bootQuestion },
+    { answer: entryQuestion },
+    ...[0, 1, 2, 3].map((id) => ({ export: id })),
+  ]) {
     const peer = new Peer(connect(socket));
     peer.send(bootstrap(bootQuestion), getEntrypoint(entryQuestion, bootQuestion, wanted));
     await peer.returnOf(entryQuestion);

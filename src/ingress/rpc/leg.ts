@@ -50,7 +50,12 @@ export class Leg {
 
   constructor(
     owner: LegOwner,
-    { backend, number, wanted, maxBytes }: { backend: Backend; number: number; wanted: ServiceEntrypoint; maxBytes: number },
+    {
+      backend,
+      number,
+      wanted,
+      maxBytes,
+    }: { backend: Backend; number: number; wanted: ServiceEntrypoint; maxBytes: number },
   ) {
     this.backend = backend;
     this.number = number;
@@ -139,10 +144,7 @@ export class Leg {
     }
     this.entrypoint = entrypoint.id;
     this.write(
-      Buffer.concat([
-        finish(entryQuestion, { releaseResults: false }),
-        finish(bootQuestion, { releaseResults: true }),
-      ]),
+      Buffer.concat([finish(entryQuestion, { releaseResults: false }), finish(bootQuestion, { releaseResults: true })]),
     );
     this.ready = true;
     this.#owner.legReady(this);

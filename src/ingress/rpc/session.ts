@@ -251,7 +251,11 @@ export class RpcSession implements LegOwner, EventSession {
   /** Something of one version's was given to another, whose process cannot reach it. */
   #mixed({ kind, id }: Envelope): void {
     if (kind !== kinds.call) throw malformed("something of another version of the callee");
-    this.answer(id, "failed", "jsg.Error: A stub of one version of a Worker cannot be passed to another version of it.");
+    this.answer(
+      id,
+      "failed",
+      "jsg.Error: A stub of one version of a Worker cannot be passed to another version of it.",
+    );
   }
 
   /** Whether a message is for what the caller got from us as its bootstrap. */
@@ -314,4 +318,3 @@ export class RpcSession implements LegOwner, EventSession {
     this.works.rpc.remove(this);
   }
 }
-
