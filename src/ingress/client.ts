@@ -1,6 +1,7 @@
 import type { CoarseClock } from "#ingress/clock.ts";
 import type { Page } from "#ingress/error-pages.ts";
 import type { IngressLimits } from "#ingress/limits.ts";
+import type { RpcSessions } from "#ingress/rpc/sessions.ts";
 import type { Routing } from "#ingress/routing.ts";
 import type { WaitingRoom } from "#ingress/waiting-room.ts";
 import type { Waker } from "#ingress/waker.ts";
@@ -35,6 +36,8 @@ export type Works = {
   clock: CoarseClock;
   firstByteMs: number;
   date: () => string;
+  /** Sessions of calls between Workers. */
+  rpc: RpcSessions;
   /** The ingress is stopping: connections are not kept. */
   stopping: boolean;
 };

@@ -230,7 +230,15 @@ export class Connection implements Client, Served {
       const end = this.#heads.take(bytes);
       if (end < 0) return;
       if (end < bytes.length) rest = bytes.subarray(end);
-      const exchange = this.#begin(this.#heads.release());
+      const head = this.#parse(this.#heads.release());
+      if (head.method === "CONNECT" && this.#door.tunnel) {
+        const tunnel = this.#door.tunnel(head);
+        this.#enter("pipe");
+        for (const event of ["data", "drain", "end", "timeout"]) this.#socket.removeAllListeners(event);
+        tunnel(this.#socket, rest, this.#works);
+        return;
+      }
+      const exchange = this.#begin(head);
       // The body's beginning goes out together with the head.
       if (rest) this.#feed(exchange, rest);
       exchange.start();
@@ -240,12 +248,16 @@ export class Connection implements Client, Served {
     }
   }
 
-  /** Makes an exchange of a head, or throws. */
-  #begin(text: string): Exchange {
-    const { limits } = this.#works;
+  #parse(text: string): RequestHead {
     // RFC 9112 §2.2: an empty line before a request is passed over.
-    const head = parseRequestHead(text.startsWith("\r\n") ? text.slice(2) : text, limits.headerFields);
+    const whole = text.startsWith("\r\n") ? text.slice(2) : text;
+    const head = parseRequestHead(whole, this.#works.limits.headerFields);
     this.#head = head;
+    return head;
+  }
+
+  /** Makes an exchange of a head, or throws. */
+  #begin(head: RequestHead): Exchange {
     if (!head.expectContinue && fieldOf(head.fields, "expect") !== undefined)
       throw new WireError(417, "only 100-continue can be expected");
     const admission = this.#door.admit(head, this.#sender);

@@ -7,6 +7,7 @@ import { CoarseClock } from "#ingress/clock.ts";
 import { Connections, countedAddress } from "#ingress/connections.ts";
 import type { Door } from "#ingress/door.ts";
 import { limits } from "#ingress/limits.ts";
+import { RpcSessions } from "#ingress/rpc/sessions.ts";
 import { Routing } from "#ingress/routing.ts";
 import { WaitingRoom } from "#ingress/waiting-room.ts";
 import { Waker } from "#ingress/waker.ts";
@@ -18,6 +19,7 @@ test("one address may have so many connections; others and loopback are not conc
     routing,
     waiting: new WaitingRoom(limits, routing),
     waker: new Waker(undefined, limits),
+    rpc: new RpcSessions(routing),
     limits,
     clock,
     firstByteMs: 1000,

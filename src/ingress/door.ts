@@ -1,4 +1,6 @@
+import type { Socket } from "node:net";
 import { WireError, type RequestHead } from "#http/wire/head.ts";
+import type { Works } from "#ingress/client.ts";
 import type { CfBlob, Transport } from "#ingress/cf.ts";
 import { pages, Refusal, type Page } from "#ingress/error-pages.ts";
 import { splitAbsolute } from "#ingress/route-match.ts";
@@ -19,6 +21,8 @@ export type Admission = {
   dressed: boolean;
   /** Whether an exception of the Worker becomes a page. Not so between Workers. */
   explains: boolean;
+  /** Whether it is for an entrypoint that the head names. */
+  named: boolean;
   /** Whether a switch to WebSocket is asked for. */
   upgrade: boolean;
 };
@@ -50,6 +54,8 @@ export interface Door {
   /** Lets a request in or throws a Refusal or WireError. `sender`: from `describe`, once for each connection. */
   admit(head: RequestHead, sender: Sender): Admission;
   describe(channel: Channel): Sender;
+  /** What serves a connection that a CONNECT made a tunnel of; undefined where there are none. Throws like `admit`. */
+  tunnel?(head: RequestHead): (socket: Socket, rest: Buffer | undefined, works: Works) => void;
   /** Called once for each request that was let in, when nothing of it is left. */
   left(): void;
 }

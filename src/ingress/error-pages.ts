@@ -99,6 +99,11 @@ export const pages = {
     title: `The service "${name}" is not there`,
     detail: `A service binding points to the Worker "${name}", which is not deployed. Deploy it, then try again.`,
   }),
+  noSuchEntrypoint: (worker: string, entrypoint: string): Page => ({
+    status: 502,
+    title: `The Worker "${worker}" has no entrypoint named "${entrypoint}"`,
+    detail: "Export a class of that name from it that extends WorkerEntrypoint, and deploy it.",
+  }),
   notAllowed: (): Page => ({
     status: 403,
     title: "This Worker may not do that",

@@ -85,6 +85,11 @@ export const limits = {
   /** Requests under way from one Worker to others. A loop that hides from `CDN-Loop` ends here. */
   platformRequests: 1_024,
 
+  /** Bytes of one message of a call between Workers: 32 MiB of arguments, and what is around them. */
+  rpcMessageBytes: 40 * 1024 * 1024,
+  /** Questions of one session of calls that are open at once. */
+  rpcQuestions: 100_000,
+
   /** Bytes of a routing table as JSON. */
   tableBytes: 64 * 1024 * 1024,
   /** How often deadlines are looked at, and so how late they may be noticed. */

@@ -1,7 +1,16 @@
+import type { Socket } from "node:net";
 import { fieldOf, type RequestHead } from "#http/wire/head.ts";
 import { capabilityReader } from "#core/capability.ts";
 import { bindHeader } from "#core/binding-piece.ts";
-import { platformCapabilities, privateHeaders } from "#runtime/routes.ts";
+import {
+  platformCapabilities,
+  privateHeaders,
+  readServiceResource,
+  readSessionHost,
+  type ServiceEntrypoint,
+} from "#runtime/routes.ts";
+import { RpcSession } from "#ingress/rpc/session.ts";
+import type { Works } from "#ingress/client.ts";
 import { passesSoFar } from "#ingress/cf.ts";
 import { addressOf, asksForWebSocket, checkRequest, type Admission, type Door, type Sender } from "#ingress/door.ts";
 import { pages, Refusal } from "#ingress/error-pages.ts";
@@ -53,21 +62,34 @@ export class PlatformDoor implements Door {
     this.#underWay--;
   }
 
+  /** A session of calls: which binding it is for is its host. */
+  tunnel(head: RequestHead): (socket: Socket, rest: Buffer | undefined, works: Works) => void {
+    const wanted = this.#boundTo(readSessionHost(head.target));
+    return (socket, rest, works) => new RpcSession(socket, works, wanted).start(rest);
+  }
+
+  #boundTo(token: string): ServiceEntrypoint {
+    const resource = this.#bound(token, platformCapabilities.service);
+    if (resource === undefined) throw new Refusal(pages.notAllowed());
+    return readServiceResource(resource);
+  }
+
   #toService(head: RequestHead, token: string): Admission {
     const { routing, requestBodyBytes } = this.#desk.premises;
-    const service = this.#bound(token, platformCapabilities.service);
-    if (service === undefined) throw new Refusal(pages.notAllowed());
+    const { service, entrypoint, props } = this.#boundTo(token);
     const destination = { kind: "service", name: service } as const;
     if (!routing.routeOf(destination)) throw new Refusal(pages.noSuchService(scriptOf(service)));
     if (head.framing.kind === "length" && head.framing.length > requestBodyBytes)
       throw new Refusal(pages.bodyTooLarge(requestBodyBytes));
     const address = addressOf(head, true);
     const upgrade = asksForWebSocket(head);
+    const named = entrypoint !== undefined || props !== undefined;
     // workerd wrote these two for the request that the caller made or passes on; the callee sees them as the caller did.
     const text =
       canonicalHead(head, { ...address, upgrade }, serviceRules) +
       copied(head, privateHeaders.cf) +
-      copied(head, privateHeaders.proto);
+      copied(head, privateHeaders.proto) +
+      (named ? entryLine(entrypoint, props) : "");
     return {
       destination,
       head: `${text}\r\n`,
@@ -77,6 +99,7 @@ export class PlatformDoor implements Door {
       nothingThere: undefined,
       dressed: false,
       explains: false,
+      named,
       upgrade,
     };
   }
@@ -90,6 +113,11 @@ export class PlatformDoor implements Door {
     const lines = `${senderLines({ ...edge, scheme }, undefined, pass)}cf-worker: ${appDomain}\r\n`;
     return this.#desk.admit(head, { ...this.#sender, lines, scheme });
   }
+}
+
+/** In ASCII, whatever the props are. */
+function entryLine(entrypoint: string | undefined, props: unknown): string {
+  return `${privateHeaders.entry}: ${encodeURIComponent(JSON.stringify([entrypoint ?? "default", props ?? {}]))}\r\n`;
 }
 
 function copied(head: RequestHead, name: string): string {

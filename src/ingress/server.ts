@@ -14,6 +14,7 @@ import { listenPublic, type Listener } from "#ingress/listeners.ts";
 import { PlatformSockets } from "#ingress/platform-sockets.ts";
 import { HostDesk, PublicDoor } from "#ingress/public-door.ts";
 import { reportOpen, type DrainReport } from "#ingress/reports.ts";
+import { RpcSessions } from "#ingress/rpc/sessions.ts";
 import { Routing } from "#ingress/routing.ts";
 import { SupervisorWire } from "#ingress/supervisor-wire.ts";
 import { TableKeeper } from "#ingress/table.ts";
@@ -264,6 +265,7 @@ function makeWorks(options: IngressOptions, supervisor: SupervisorWire | undefin
     routing,
     waiting,
     waker,
+    rpc: new RpcSessions(routing),
     limits,
     clock,
     firstByteMs: options.firstByteMs ?? limits.firstByteMs,

@@ -1,6 +1,7 @@
 import { Socket } from "node:net";
+import { dirname, join } from "node:path";
 import { systemCode } from "#core/errors.ts";
-import type { CondemnOutcome } from "#runtime/routes.ts";
+import { socketNames, type CondemnOutcome } from "#runtime/routes.ts";
 import type { CoarseClock } from "#ingress/clock.ts";
 import type { IngressLimits } from "#ingress/limits.ts";
 
@@ -55,8 +56,12 @@ export class Upstream {
   #errorCode: string | undefined;
   idleSince = 0;
 
-  constructor(backend: Backend) {
+  /** Whether it may serve one exchange after the other. */
+  readonly lasting: boolean;
+
+  constructor(backend: Backend, path = backend.path) {
     this.backend = backend;
+    this.lasting = path === backend.path;
     const socket = this.#socket;
     socket.on("connect", () => {
       this.#connected = true;
@@ -72,7 +77,7 @@ export class Upstream {
       this.#errorCode = systemCode(error);
     });
     socket.on("close", () => this.#end(this.#errorCode === "ECONNRESET" ? "unread" : "lost"));
-    socket.connect({ path: backend.path });
+    socket.connect({ path });
   }
 
   get connected(): boolean {
@@ -177,6 +182,11 @@ export class Backend {
     return this.requests + this.webSockets;
   }
 
+  /** Another socket of the same process. */
+  sibling(name: string): string {
+    return join(dirname(this.path), name);
+  }
+
   /** Counts a request that is sent to it. */
   enter(): void {
     this.requests++;
@@ -195,12 +205,13 @@ export class Backend {
   }
 
   /** A connection to use: one that was kept, else a new one that is connecting. */
-  take(options: { fresh: boolean }): Upstream {
+  take(options: { fresh: boolean; named: boolean }): Upstream {
+    if (options.named) return new Upstream(this, this.sibling(socketNames.named));
     return (options.fresh ? undefined : this.#idle.pop()) ?? new Upstream(this);
   }
 
   keep(upstream: Upstream): void {
-    if (this.retired || upstream.gone || this.#idle.length >= this.#limits.idleUpstreams) {
+    if (this.retired || upstream.gone || !upstream.lasting || this.#idle.length >= this.#limits.idleUpstreams) {
       upstream.destroy();
       return;
     }

@@ -5,7 +5,7 @@ import type { WorkerScriptName } from "#core/entry.ts";
 import type { WorkerLayout } from "#core/layout.ts";
 import type { ResolvedBinding, RunnableVersion } from "#products/workers/runnable.ts";
 import { assetsEntrypoint, assetsService } from "#runtime/assets-config.ts";
-import { platformCapabilities, privateHeaders } from "#runtime/routes.ts";
+import { platformCapabilities, privateHeaders, serviceResource, sessionHost } from "#runtime/routes.ts";
 
 /**
  * A file that must lie beside a configuration. `hash`: a link to the blob; `script`: a link to a built worker script; `text`:
@@ -36,7 +36,6 @@ export type BindingPieces = BindingPiece & {
 type Piece = Partial<BindingPieces>;
 type Options = { layout: WorkerLayout; capabilityKey: Buffer; pieces: PieceMakers };
 
-/** Capability kind of a service binding; its resource is `<account id>/<script name>`. */
 const serviceCapability = platformCapabilities.service;
 
 export function bindingPieces(version: RunnableVersion, options: Options): BindingPieces {
@@ -80,7 +79,7 @@ function pieceOf(binding: ResolvedBinding, index: number, version: RunnableVersi
     case "ai":
       return pieces.ai({ ...context(layout.ai), accountId: version.accountId });
     case "service":
-      return servicePiece(name, binding.service, version, options);
+      return servicePiece(binding, version, options);
     case "assets":
       return { bindings: [{ name, service: { name: assetsService, entrypoint: assetsEntrypoint } }] };
     case "version_metadata": {
@@ -110,15 +109,24 @@ function pieceOf(binding: ResolvedBinding, index: number, version: RunnableVersi
 const blobField = { wasm_module: "wasmModule", text_blob: "text", data_blob: "data" } as const;
 
 /** Goes to the ingress, which knows the current version of the callee. */
-function servicePiece(name: string, service: string, version: RunnableVersion, options: Options): Piece {
+function servicePiece(
+  { name, service, entrypoint, props }: ResolvedBinding & { type: "service" },
+  version: RunnableVersion,
+  options: Options,
+): Piece {
   const serviceName = `service:${name}`;
   const capability = signCapability(options.capabilityKey, {
     scope: version.workerId,
     kind: serviceCapability,
-    resource: `${version.accountId}/${service}`,
+    resource: serviceResource({ service: `${version.accountId}/${service}`, entrypoint, props }),
   });
+  // `fetch` is HTTP, everything else a session of calls by `CONNECT`, which carries no headers of ours: its host says it all.
   // Without these two headers the callee would lose the scheme and `request.cf` (workerd-runtime §13).
-  const http = { cfBlobHeader: privateHeaders.cf, forwardedProtoHeader: privateHeaders.proto };
+  const http = {
+    cfBlobHeader: privateHeaders.cf,
+    forwardedProtoHeader: privateHeaders.proto,
+    capnpConnectHost: sessionHost(capability),
+  };
   return {
     bindings: [{ name, service: serviceName }],
     services: [externalService({ name: serviceName, socket: options.layout.platform, capability, http })],

@@ -13,6 +13,7 @@ import {
 } from "#products/logs/schema.ts";
 import { exportedHandlers, type ExportedHandlers } from "#runtime/entry/exported-handlers.ts";
 import { Recorder } from "#runtime/entry/invocation.ts";
+import { fetchNamed, namedEntrypoint } from "#runtime/entry/named.ts";
 import { patchTimers, patchWebSocket } from "#runtime/entry/patches.ts";
 import { Runner } from "#runtime/entry/runner.ts";
 import { isClass, wrapClass } from "#runtime/entry/wrap-class.ts";
@@ -86,11 +87,13 @@ let handlers: ExportedHandlers | undefined;
 
 /**
  * Answers what is still under way: to `/flush` after sending what is waiting, to `/listen` after learning that somebody
- * listens to the logs. Exported as `__solum`.
+ * listens to the logs. Hands on what came by a binding with an entrypoint or props. Exported as `__solum`.
  */
 export const probe = {
   async fetch(request: Request, env: unknown, ctx: unknown): Promise<Response> {
     before(env, ctx);
+    const named = namedEntrypoint(request);
+    if (named) return fetchNamed(request, named, (ctx as { exports: unknown }).exports);
     const { pathname } = new URL(request.url);
     if (pathname === "/flush") await recorder.outbox.flush();
     if (pathname === logListenPath) recorder.outbox.listen();

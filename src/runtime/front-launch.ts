@@ -8,6 +8,7 @@ import { unseal } from "#core/seal.ts";
 import { secretContext } from "#products/workers/secret-context.ts";
 import type { RunnableVersion } from "#products/workers/runnable.ts";
 import type { ChildSpec } from "#runtime/child.ts";
+import { socketNames } from "#runtime/routes.ts";
 import type { Launch, Running } from "#runtime/keeper.ts";
 import { sandboxed, type Sandbox, type View } from "#runtime/sandbox.ts";
 import type { WorkerConfig } from "#runtime/worker-config.ts";
@@ -25,8 +26,9 @@ export type FrontParts = {
 
 type Layouts = Pick<FrontParts, "data" | "runtime">;
 
-/** `http` is what the ingress talks to, `probe` what we ask whether it lives and what is under way. */
-export type FrontSockets = { http: string; probe: string };
+/** `http` is what the ingress talks to, `probe` what we ask whether it lives and what is under way; the others are
+ * by `socketNames`. */
+export type FrontSockets = { http: string; named: string; debug: string; probe: string };
 
 /** A version to start, with its secrets still sealed. */
 export type Startable = {
@@ -125,7 +127,10 @@ export async function describeFront(
     hash,
     ...sandboxed(
       parts.sandbox,
-      { command: parts.workerd, args: ["serve", "--experimental", join(folder, "config.capnp")] },
+      {
+        command: parts.workerd,
+        args: ["serve", "--experimental", `--debug-port=unix:${sockets.debug}`, join(folder, "config.capnp")],
+      },
       viewOf(parts, version, processId),
     ),
     environment: { ...parts.environment, ...texts },
@@ -141,7 +146,9 @@ export function runningFront(layouts: Layouts, processId: string): FrontRunning 
   const { runtime } = layouts;
   const folder = runtime.process(processId);
   const socketFolder = runtime.socketsOf(processId);
-  const sockets = { http: join(socketFolder, "http.sock"), probe: join(socketFolder, "probe.sock") };
+  const at = (name: string) => join(socketFolder, name);
+  const { http, named, debug } = socketNames;
+  const sockets = { http: at(http), named: at(named), debug: at(debug), probe: at("probe.sock") };
   const dispose = () => removeProcessFolders(layouts, processId);
   return { socket: sockets.probe, sockets, folder, logFile: join(folder, "output.log"), dispose };
 }

@@ -74,18 +74,61 @@ export type OpenReport = OpenCount & {
 /** Why the supervisor kills a Worker's process, as Cloudflare names it in a Worker's logs. */
 export type CondemnOutcome = "exceededCpu" | "exceededMemory";
 
+/** Names of the sockets of a Worker's process that the ingress uses, all in one folder. */
+export const socketNames = {
+  /** HTTP for the default entrypoint; a routing table names this one. */
+  http: "http.sock",
+  /** HTTP for the entrypoint that a header of ours names. */
+  named: "named.sock",
+  /** workerd's debug port: calls. */
+  debug: "debug.sock",
+} as const;
+
 /** Names of private headers between the ingress and a Worker's process; a client's own of these names are dropped. */
 export const privateHeaders = {
   /** JSON of `request.cf` (workerd's `cfBlobHeader`). */
   cf: "x-solum-cf",
   /** `http` or `https` of the client's request (workerd's `forwardedProtoHeader`). */
   proto: "x-solum-proto",
+  /** Which of its entrypoints a request is for, and with which props: read by the entry module. */
+  entry: "x-solum-entry",
 } as const;
 
 /** Capability kinds of requests to a Worker's platform socket. */
 export const platformCapabilities = {
-  /** A service binding; its resource is `<account id>/<script name>`. */
+  /** A service binding; its resource says where it leads (`serviceResource`). */
   service: "service",
   /** The router that a Worker's `fetch()` goes through, with a request for a public host name; no resource. */
   router: "platform",
 } as const;
+
+/** What a service binding leads to. */
+export type ServiceEntrypoint = {
+  /** `<account id>/<script name>` */
+  service: string;
+  /** Undefined for the default one. */
+  entrypoint: string | undefined;
+  /** What the callee finds as `ctx.props`. */
+  props: unknown;
+};
+
+/** The resource of a service binding's capability: the service alone, or a list where there is more to say. */
+export function serviceResource({ service, entrypoint, props }: ServiceEntrypoint): string {
+  if (entrypoint === undefined && props === undefined) return service;
+  return JSON.stringify([service, entrypoint ?? null, props ?? null]);
+}
+
+export function readServiceResource(resource: string): ServiceEntrypoint {
+  if (!resource.startsWith("[")) return { service: resource, entrypoint: undefined, props: undefined };
+  const [service, entrypoint, props] = JSON.parse(resource) as [string, string | null, unknown];
+  return { service, entrypoint: entrypoint ?? undefined, props: props ?? undefined };
+}
+
+/** A capability as the name of a host: all that a session of calls says about itself (workerd's `capnpConnectHost`). */
+export function sessionHost(capability: string): string {
+  return Buffer.from(capability, "utf8").toString("hex");
+}
+
+export function readSessionHost(host: string): string {
+  return Buffer.from(host, "hex").toString("utf8");
+}

@@ -14,7 +14,7 @@ export type WorkerConfigOptions = {
   layout: WorkerLayout;
   capabilityKey: Buffer;
   /** Absolute paths of the sockets that the process listens on. */
-  sockets: { http: string; probe: string };
+  sockets: { http: string; named: string; probe: string };
   /** Folder of the version's assets. */
   assetsFolder: (tree: string) => string;
   /** What each asset was uploaded as, by its path with a leading slash. */
@@ -37,6 +37,8 @@ export type WorkerConfig = {
 /** Names in a configuration. */
 const userService = "user";
 const logBinding = "__SOLUM_LOG";
+
+const httpOptions = { cfBlobHeader: privateHeaders.cf, forwardedProtoHeader: privateHeaders.proto };
 
 /**
  * The workerd configuration of one process of a version. Pure: the same version and options give the same text, which is how
@@ -77,8 +79,9 @@ export function workerConfig(accepted: RunnableVersion, options: WorkerConfigOpt
         name: "http",
         address: `unix:${options.sockets.http}`,
         service: assets ? assetsService : userService,
-        http: { cfBlobHeader: privateHeaders.cf, forwardedProtoHeader: privateHeaders.proto },
+        http: httpOptions,
       },
+      ...program.sockets.map((socket) => ({ ...socket, address: `unix:${options.sockets.named}`, http: httpOptions })),
       { name: "probe", address: `unix:${options.sockets.probe}`, service: program.probe, http: {} },
     ],
     extensions: [...program.extensions, ...pieces.extensions].length
@@ -98,13 +101,22 @@ function knownDate(date: string, newest: string): string {
   return date > newest ? newest : date;
 }
 
+/** The dates from which classes can be called, and from which `ctx.exports` is there (`rpc`, `enable_ctx_exports`). */
+const entrypointsSince = "2024-04-03";
+const exportsSince = "2025-11-17";
+
 /**
- * The version's own flags, and for a module Worker the one by which the entry module learns that a client left. All that code
- * can see of it is that `request.signal` aborts then: requests that are sent on do not take the signal along.
+ * The version's own flags, and for a module Worker the two that the entry module needs: to learn that a client left (all that
+ * code can see of it is that `request.signal` aborts then: requests that are sent on do not take the signal along), and to reach
+ * the named entrypoints (code that is older than `ctx.exports` finds it there).
  */
-function flagsOf({ format, compatibilityFlags }: RunnableVersion): string[] {
-  const decided = compatibilityFlags.some((flag) => /^(?:enable|disable)_request_signal$/.test(flag));
-  return format !== "modules" || decided ? [...compatibilityFlags] : [...compatibilityFlags, "enable_request_signal"];
+function flagsOf({ format, compatibilityDate, compatibilityFlags }: RunnableVersion): string[] {
+  if (format !== "modules") return [...compatibilityFlags];
+  const lacksExports = compatibilityDate >= entrypointsSince && compatibilityDate < exportsSince;
+  const wanted = (lacksExports ? ["request_signal", "ctx_exports"] : ["request_signal"]).filter(
+    (what) => !compatibilityFlags.some((flag) => flag === `enable_${what}` || flag === `disable_${what}`),
+  );
+  return [...compatibilityFlags, ...wanted.map((what) => `enable_${what}`)];
 }
 
 /**
@@ -124,6 +136,8 @@ type Program = {
   services: CapnpValue[];
   extensions: CapnpValue[];
   probe: CapnpValue;
+  /** Besides those that every process has. */
+  sockets: { name: string; service: CapnpValue }[];
   files: ConfigFile[];
 };
 
@@ -131,7 +145,7 @@ function programOf(version: RunnableVersion): Program {
   if (version.format === "modules") return modulesProgram(version);
   const probeFile: ConfigFile = { name: "probe.js", script: "probe" };
   const probe = { name: "probe", worker: moduleWorker("probe.js") };
-  const program = { bindings: [], extensions: [], probe: "probe" };
+  const program = { bindings: [], extensions: [], probe: "probe", sockets: [] };
   if (version.format === "assets-only") return { ...program, worker: {}, services: [probe], files: [probeFile] };
   const [script] = version.modules;
   if (!script) throw new Error("a service-worker version without its script");
@@ -155,6 +169,7 @@ function modulesProgram(version: RunnableVersion): Program {
     services: [],
     extensions: [{ name: entryLibrary, esModule: embed("entry.js") }],
     probe: { name: userService, entrypoint: probeEntrypoint },
+    sockets: [{ name: "named", service: { name: userService, entrypoint: probeEntrypoint } }],
     files: [
       { name: "main.js", text: entryModule(version) },
       { name: "entry.js", script: "entry" },

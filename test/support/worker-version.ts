@@ -71,7 +71,7 @@ export function configOptions(folder: string, more: Partial<WorkerConfigOptions>
   return {
     layout: runtimeLayout(folder).worker(testWorkerId),
     capabilityKey: testCapabilityKey,
-    sockets: { http: join(folder, "http.sock"), probe: join(folder, "probe.sock") },
+    sockets: { http: join(folder, "http.sock"), named: join(folder, "named.sock"), probe: join(folder, "probe.sock") },
     assetsFolder: (tree) => join(folder, tree),
     contentTypes: new Map(),
     router: testRouter,

@@ -169,11 +169,16 @@ async function resolveService(
 ): Promise<ResolvedBinding> {
   const { name } = binding;
   const service = text(binding, "service");
-  if (typeof binding["entrypoint"] === "string") return lackingBinding(request, name, "service with an entrypoint");
-  if (binding["props"] !== undefined) return lackingBinding(request, name, "service with props");
   const known = service === request.scriptName || (await resources.hasWorker(request.accountId, service));
   if (!known) throw workerErrors.serviceTargetNotFound(name, service);
-  return { name, type: "service", service };
+  const { entrypoint, props } = binding;
+  return {
+    name,
+    type: "service",
+    service,
+    ...(typeof entrypoint === "string" && entrypoint !== "default" ? { entrypoint } : {}),
+    ...(props === undefined ? {} : { props }),
+  };
 }
 
 function lackingBinding({ unsupportedBindings }: BindingRequest, name: string, wanted: string): ResolvedBinding {

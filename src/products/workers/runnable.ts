@@ -60,7 +60,7 @@ export type ResolvedBinding = { name: string } & (
   | { type: "d1"; databaseId: string; host: number }
   | { type: "r2_bucket"; bucketId: string }
   /** By name, as on Cloudflare: the callee's current version answers. */
-  | { type: "service"; service: string }
+  | { type: "service"; service: string; entrypoint?: string; props?: unknown }
   | { type: "assets" }
   | { type: "version_metadata" }
   /** The account's gateways. */
