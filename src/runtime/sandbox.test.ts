@@ -1,5 +1,5 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { createServer, type AddressInfo, type Server } from "node:net";
+import { createServer, type AddressInfo, type Server, type Socket } from "node:net";
 import { once } from "node:events";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -27,8 +27,10 @@ beforeEach(async () => {
   for (const folder of ["own", "sockets", "other", "data"]) mkdirSync(join(instance, folder));
   for (const folder of ["own", "other", "data"]) writeFileSync(join(instance, folder, "file"), folder);
   children = [];
-  server = createServer((socket) => socket.end("hello")).listen(0, "127.0.0.1");
-  abstract = createServer((socket) => socket.end("hello")).listen(`\0${abstractName}`);
+  // A program that is killed with a connection open resets it.
+  const greet = (socket: Socket) => socket.on("error", () => {}).end("hello");
+  server = createServer(greet).listen(0, "127.0.0.1");
+  abstract = createServer(greet).listen(`\0${abstractName}`);
   await Promise.all([once(server, "listening"), once(abstract, "listening")]);
 });
 afterEach(async () => {
