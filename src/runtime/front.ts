@@ -6,7 +6,7 @@ import { ProcessGauge } from "#runtime/gauge.ts";
 import { Keeper } from "#runtime/keeper.ts";
 import { askSocket } from "#runtime/probe.ts";
 import { demand } from "#runtime/scaling.ts";
-import { judge, type RunawayLimits, type Silence, type Verdict } from "#runtime/runaways.ts";
+import { heard, judge, type RunawayLimits, type Silence, type Verdict } from "#runtime/runaways.ts";
 
 export type FrontVersion = { workerId: string; versionId: string; scriptName: string };
 
@@ -104,7 +104,7 @@ export class Front {
     const { gauge, silence } = meter;
     const probe = this.sockets?.probe;
     // Until it serves it compiles and evaluates, which has limits of its own.
-    if (probe === undefined) silence.cpuMs = gauge.last.cpuMs;
+    if (probe === undefined) heard(silence, gauge.last);
     const verdict = judge(gauge.last, silence, limits);
     if (verdict !== "ask") return verdict;
     if (probe !== undefined) void this.#ask(probe, gauge, silence);
@@ -123,7 +123,7 @@ export class Front {
     silence.asked = true;
     try {
       await askSocket(probe, { ms: askMs });
-      silence.cpuMs = gauge.last.cpuMs;
+      heard(silence, gauge.last);
     } catch (error) {
       log.debug("a process gave no sign of life", { process: this.keeper.name, error: messageOf(error) });
     } finally {
@@ -140,7 +140,9 @@ export class Front {
     }
     const gauge = pid === undefined ? undefined : ProcessGauge.open(pid);
     this.#meter =
-      pid === undefined || !gauge ? undefined : { pid, gauge, silence: { cpuMs: 0, calls: -1, asked: false } };
+      pid === undefined || !gauge
+        ? undefined
+        : { pid, gauge, silence: { cpuMs: 0, memoryBytes: 0, calls: -1, asked: false } };
     return this.#meter;
   }
 }

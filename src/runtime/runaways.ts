@@ -11,10 +11,17 @@ export type RunawayLimits = {
 /** A process that has used so much CPU time without a sign of life is asked for one, ms. */
 const askAfterMs = 100;
 
+/**
+ * Of its memory limit: a process that grew by more in one silence is out of memory, even when its CPU time is up first. Near the
+ * limit most of that goes into collecting garbage.
+ */
+const grownShare = 0.5;
+
 /** What is known of a process between two looks. */
 export type Silence = {
-  /** CPU time and system calls at the last sign of life: an answer of its probe, or that it read or wrote. */
+  /** CPU time, memory and system calls at the last sign of life: an answer of its probe, or that it read or wrote. */
   cpuMs: number;
+  memoryBytes: number;
   calls: number;
   /** Its probe was asked since then and has not answered. */
   asked: boolean;
@@ -30,11 +37,19 @@ export type Verdict = CondemnOutcome | "ask" | "fine";
 export function judge(usage: Usage, silence: Silence, limits: RunawayLimits): Verdict {
   if (usage.memoryBytes > limits.memoryBytes) return "exceededMemory";
   if (usage.calls !== silence.calls) {
-    silence.calls = usage.calls;
-    silence.cpuMs = usage.cpuMs;
+    heard(silence, usage);
     return "fine";
   }
   const silentMs = usage.cpuMs - silence.cpuMs;
-  if (silence.asked) return silentMs > limits.cpuMs ? "exceededCpu" : "fine";
-  return silentMs >= askAfterMs ? "ask" : "fine";
+  if (!silence.asked) return silentMs >= askAfterMs ? "ask" : "fine";
+  if (silentMs <= limits.cpuMs) return "fine";
+  const grown = usage.memoryBytes - silence.memoryBytes;
+  return grown > limits.memoryBytes * grownShare ? "exceededMemory" : "exceededCpu";
+}
+
+/** The process gave a sign of life. */
+export function heard(silence: Silence, { cpuMs, memoryBytes, calls }: Usage): void {
+  silence.cpuMs = cpuMs;
+  silence.memoryBytes = memoryBytes;
+  silence.calls = calls;
 }
