@@ -87,6 +87,8 @@ export const limits = {
 
   /** Bytes of one message of a call between Workers: 32 MiB of arguments, and what is around them. */
   rpcMessageBytes: 40 * 1024 * 1024,
+  /** Bytes of one session's calls that wait for a process; past it nothing more is read of the session until they are on their way. */
+  rpcHeldBytes: 16 * 1024 * 1024,
   /** Questions of one session of calls that are open at once. */
   rpcQuestions: 100_000,
 

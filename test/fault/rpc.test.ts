@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { pollUntil } from "#core/deadline.ts";
+import { limits } from "#ingress/limits.ts";
 import { findChildren } from "#runtime/proc.ts";
 import { giveAddress, uploadWorker } from "../support/direct-upload.ts";
 import { Solum } from "../support/start-solum.ts";
@@ -78,11 +79,28 @@ test("a callee that sleeps is started, and what is called waits for it", async (
   expect(status, text).toBe(200);
 });
 
+test("calls that are larger than what may wait for a process arrive whole", async () => {
+  await pollUntil({ ms: 60_000, everyMs: 50, what: "falling asleep" }, async () =>
+    (await solum.status()).fronts.length === 0 ? true : undefined,
+  );
+  expect(large.count * large.bytes).toBeGreaterThan(limits.rpcHeldBytes);
+  const { status, text } = await solum.request("caller.localhost", "/large");
+  expect({ status, text }).toEqual({ status: 200, text: String(large.count * large.bytes) });
+  expect((await solum.request("caller.localhost", "/?calls=3")).status).toBe(200);
+});
+
+const large = { count: 5, bytes: 4 * 1024 * 1024 };
+
 const caller = `
   export default { async fetch(request, { CALLEE, PROPER }) {
     const { pathname, searchParams } = new URL(request.url);
     try {
       if (pathname === "/wait") { await CALLEE.wait(60000); return new Response("waited"); }
+      if (pathname === "/large") {
+        const text = "x".repeat(${large.bytes});
+        const sizes = await Promise.all(Array.from({ length: ${large.count} }, () => CALLEE.sizeOf(text)));
+        return new Response(String(sizes.reduce((sum, size) => sum + size, 0)));
+      }
       const releases = new Set();
       for (let i = 0; i < Number(searchParams.get("calls")); i++) {
         releases.add(await CALLEE.release());
@@ -102,6 +120,7 @@ function callee(release: number): string {
     release() { return ${release}; }
     counter(value) { return new Counter(value); }
     async apply(callback, value) { return await callback(value); }
+    sizeOf(text) { return text.length; }
     wait(ms) { return scheduler.wait(ms); }
   }
   export class Proper extends WorkerEntrypoint { who() { return this.ctx.props.who; } }`;

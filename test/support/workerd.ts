@@ -30,7 +30,7 @@ export function temporaryFolder(): { path: string } & Disposable {
 }
 
 /**
- * Writes `text` and `files` into `folder` and starts workerd there. Resolves when it listens; rejects with what it wrote to
+ * Writes `text` and `files` into `folder` and starts workerd there. Resolves when it listens, on its debug port too; rejects with what it wrote to
  * standard error when it ends first.
  */
 export async function startWorkerd(options: {
@@ -59,18 +59,23 @@ export async function startWorkerd(options: {
     child.kill("SIGKILL");
     await once(child, "close");
   };
-  await listening(child, output);
+  await listening(child, output, flags.some((flag) => flag.startsWith("--debug-port=")) ? "debug-port" : undefined);
   return { folder, pid: child.pid ?? 0, output, stop, [Symbol.asyncDispose]: stop };
 }
 
-async function listening(child: ChildProcess, output: { stderr: string }): Promise<void> {
+/** workerd tells of its sockets one after the other, and of its debug port last. */
+async function listening(child: ChildProcess, output: { stderr: string }, socket: string | undefined): Promise<void> {
   const control = child.stdio[3];
   if (!control || !("on" in control)) throw new Error("no control pipe");
   const lines = createInterface({ input: control as NodeJS.ReadableStream });
   const closed = once(child, "close").then(() => {
     throw new Error(output.stderr);
   });
-  const listens = once(lines, "line");
+  const listens = new Promise<void>((resolve) => {
+    lines.on("line", (line) => {
+      if (!socket || (JSON.parse(line) as { socket: string }).socket === socket) resolve();
+    });
+  });
   await Promise.race([listens, closed]);
   closed.catch(() => {});
 }

@@ -11,7 +11,10 @@ import type { Waiting, WaitsFor } from "#ingress/waiting-room.ts";
 export interface EventSession {
   readonly works: Works;
   readonly destination: Destination & { kind: "service" };
-  legTo(backend: Backend): Leg;
+  /** Undefined when it is on too many processes already. */
+  legTo(backend: Backend): Leg | undefined;
+  /** Counts bytes of its calls that begin to wait, or with a negative number that no longer do. */
+  hold(bytes: number): void;
   pass(leg: Leg, envelope: Envelope): void;
   answer(question: number, type: ExceptionType, reason: string): void;
 }
@@ -21,7 +24,7 @@ export class RpcEvent implements Waiting {
   readonly #session: EventSession;
   #leg: Leg | undefined;
   /** What came before its process was ready. */
-  #queue: Envelope[] = [];
+  readonly #queue: Envelope[] = [];
   /** Its questions that have no answer. */
   #open = 0;
   #counted: Backend | undefined;
@@ -55,6 +58,7 @@ export class RpcEvent implements Waiting {
       return;
     }
     this.#queue.push(envelope);
+    this.#session.hold(envelope.bytes.length);
     if (!this.#leg && this.#queue.length === 1) this.tryAgain();
   }
 
@@ -63,7 +67,7 @@ export class RpcEvent implements Waiting {
     const leg = this.#leg;
     if (!leg) return;
     this.#count();
-    for (const envelope of this.#queue.splice(0)) this.#session.pass(leg, envelope);
+    for (const envelope of this.#takeQueue()) this.#session.pass(leg, envelope);
   }
 
   /** The process went away before it took anything. */
@@ -80,7 +84,8 @@ export class RpcEvent implements Waiting {
     const picked = routing.pick(destination, [], this);
     if (picked instanceof Backend) {
       this.#leg = this.#session.legTo(picked);
-      if (this.#leg.ready) this.flush();
+      if (!this.#leg) this.#fail(pages.overloaded());
+      else if (this.#leg.ready) this.flush();
     } else if (picked instanceof Asleep) this.#hold("start", waker.wakeTarget(picked.target, routing.generation));
     else if (picked === "starting") this.#hold("process", true);
     else if (picked === "down") this.#fail(pages.workerDown());
@@ -108,8 +113,14 @@ export class RpcEvent implements Waiting {
   /** Nobody waits for it any more. */
   abandon(): void {
     this.#session.works.waiting.leave(this);
-    this.#queue = [];
+    this.#takeQueue();
     this.#uncount();
+  }
+
+  #takeQueue(): Envelope[] {
+    const taken = this.#queue.splice(0);
+    this.#session.hold(-taken.reduce((sum, { bytes }) => sum + bytes.length, 0));
+    return taken;
   }
 
   #hold(what: WaitsFor, asked: boolean): void {
@@ -123,7 +134,7 @@ export class RpcEvent implements Waiting {
 
   #fail(page: Page): void {
     this.#failure = page;
-    for (const { kind, id } of this.#queue.splice(0)) if (kind === kinds.call) this.#refuse(id, page);
+    for (const { kind, id } of this.#takeQueue()) if (kind === kinds.call) this.#refuse(id, page);
   }
 
   #refuse(question: number, { title, detail, status }: Page): void {

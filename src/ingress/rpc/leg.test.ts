@@ -1,4 +1,3 @@
-import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -93,7 +92,7 @@ class Peer {
 
   constructor(to: Socket) {
     this.#socket = to;
-    this.closed = once(to, "close").then(() => undefined);
+    this.closed = new Promise((resolve) => to.on("close", () => resolve(undefined)));
     const frames = new Frames(1 << 20);
     to.on("error", () => {});
     to.on("data", (bytes: Buffer) => {

@@ -47,6 +47,8 @@ export class RpcSession implements LegOwner, EventSession {
   /** Callees' questions with the high bit, by what the caller was told. */
   readonly #high = new Map<number, { leg: Leg; id: number }>();
   #lastHigh = 0;
+  /** Of calls that wait for a process. */
+  #heldBytes = 0;
   /** Promises of the caller's, and whom they were given to. */
   readonly #promises = new Map<number, Set<Leg>>();
   #closed = false;
@@ -83,9 +85,9 @@ export class RpcSession implements LegOwner, EventSession {
     for (const leg of this.#legs.values()) this.#letGoOf(leg);
   }
 
-  legTo(backend: Backend): Leg {
+  legTo(backend: Backend): Leg | undefined {
     for (const leg of this.#legs.values()) if (leg.backend === backend) return leg;
-    if (this.#legs.size >= legsMax) throw malformed("too many processes at once");
+    if (this.#legs.size >= legsMax) return undefined;
     do this.#lastNumber = (this.#lastNumber % legsMax) + 1;
     while (this.#legs.has(this.#lastNumber));
     const { rpcMessageBytes: maxBytes } = this.works.limits;
@@ -99,8 +101,13 @@ export class RpcSession implements LegOwner, EventSession {
   }
 
   legDrained(): void {
-    for (const { blocked } of this.#legs.values()) if (blocked) return;
-    this.#socket.resume();
+    this.#resume();
+  }
+
+  hold(bytes: number): void {
+    this.#heldBytes += bytes;
+    if (this.#heldBytes > this.works.limits.rpcHeldBytes) this.#socket.pause();
+    else if (bytes < 0) this.#resume();
   }
 
   legRefused(leg: Leg): void {
@@ -135,6 +142,8 @@ export class RpcSession implements LegOwner, EventSession {
     for (const question of leg.asking.values()) this.#toCaller(finish(question, { releaseResults: true }));
     for (const [question, { leg: of }] of this.#high) if (of === leg) this.#high.delete(question);
     for (const [exported, count] of leg.held) this.#toCaller(release(exported, count));
+    // It may be what the caller waited for.
+    this.#resume();
   }
 
   pass(leg: Leg, envelope: Envelope): void {
@@ -300,6 +309,13 @@ export class RpcSession implements LegOwner, EventSession {
     if (!leg.backend.retired || !leg.ready || !leg.idle) return;
     this.#legs.delete(leg.number);
     leg.close();
+  }
+
+  /** Reads on, unless what was read cannot go on either. */
+  #resume(): void {
+    if (this.#heldBytes > this.works.limits.rpcHeldBytes) return;
+    for (const { blocked } of this.#legs.values()) if (blocked) return;
+    this.#socket.resume();
   }
 
   #toCaller(bytes: Buffer): void {

@@ -171,13 +171,13 @@ async function resolveService(
   const service = text(binding, "service");
   const known = service === request.scriptName || (await resources.hasWorker(request.accountId, service));
   if (!known) throw workerErrors.serviceTargetNotFound(name, service);
-  const { entrypoint, props } = binding;
+  const entrypoint = binding["entrypoint"] == null ? "default" : text(binding, "entrypoint");
   return {
     name,
     type: "service",
     service,
-    ...(typeof entrypoint === "string" && entrypoint !== "default" ? { entrypoint } : {}),
-    ...(props === undefined ? {} : { props }),
+    ...(entrypoint === "default" ? {} : { entrypoint }),
+    ...propsOf(binding),
   };
 }
 
@@ -208,6 +208,18 @@ function text(binding: Binding, member: string): string {
 function optionalText(binding: Binding, member: string): Record<string, string> {
   const value = binding[member];
   return typeof value === "string" && value !== "" ? { [member]: value } : {};
+}
+
+/** They travel with every call, so they are no larger than a variable may be. */
+function propsOf(binding: Binding): { props?: object } {
+  const props = binding["props"] ?? undefined;
+  if (props === undefined) return {};
+  if (typeof props !== "object" || Array.isArray(props))
+    throw workerErrors.invalidUpload(
+      `binding ${binding.name} of type ${binding.type} must have valid \`props\` specified: an object`,
+    );
+  bounded(binding, JSON.stringify(props));
+  return { props };
 }
 
 function bounded(binding: Binding, value: string): string {

@@ -159,6 +159,18 @@ describe("an upload", () => {
       /Target script 'x' not found/,
     ],
     [
+      "a service with props that are none",
+      () => modules({ bindings: [{ name: "S", type: "service", service: "hello", props: ["x"] }] }),
+      10021,
+      /must have valid `props` specified/,
+    ],
+    [
+      "a service with an entrypoint that is none",
+      () => modules({ bindings: [{ name: "S", type: "service", service: "hello", entrypoint: 1 }] }),
+      10021,
+      /must have a valid `entrypoint` specified/,
+    ],
+    [
       "two bindings of one name",
       () =>
         modules({
