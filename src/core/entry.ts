@@ -1,11 +1,12 @@
 /** Programs that run as a process or thread of their own, each a file in `roles/`. */
 export type EntryName = "main" | "writer" | "hasher";
 
-/** Where an entry's code is: beside this file when Solum is built, in the source tree when it is run from there. */
+/**
+ * Where an entry's code is after the build, also for whoever runs from the source tree: types are taken away by WebAssembly, and V8 has
+ * crashed where many threads did so one after the other.
+ */
 export function entryUrl(name: EntryName): URL {
-  const fromSource = import.meta.url.endsWith(".ts");
-  if (!fromSource) return new URL(`./${name}.js`, import.meta.url);
-  return new URL(name === "main" ? "../main.ts" : `../roles/${name}.ts`, import.meta.url);
+  return new URL(`${distFolder}${name}.js`, import.meta.url);
 }
 
 /** Scripts that run inside workerd: the name of their `.worker.ts` file. */

@@ -17,8 +17,8 @@ import { kvRoutes } from "#products/kv/routes.ts";
 import { openKvStore } from "#products/kv/sqlite-store.ts";
 import type { KvStore } from "#products/kv/store.ts";
 import { pattern } from "#products/kv/suite.contract.ts";
+import { wranglerEnvironment, wranglerProgram } from "../support/wrangler-process.ts";
 
-const root = join(import.meta.dirname, "..", "..");
 const account = newHexId();
 
 let folder: string;
@@ -49,18 +49,14 @@ afterAll(async () => {
 
 describe("wrangler", () => {
   const runWith = async (version: string, args: string[]) => {
-    const child = spawn(process.execPath, [join(root, "node_modules", version, "bin", "wrangler.js"), "kv", ...args], {
+    const child = spawn(process.execPath, [wranglerProgram(version), "kv", ...args], {
       cwd: folder,
       env: {
-        PATH: process.env["PATH"] ?? "",
+        ...wranglerEnvironment,
         HOME: folder,
         CLOUDFLARE_API_BASE_URL: base,
         CLOUDFLARE_API_TOKEN: "token",
         CLOUDFLARE_ACCOUNT_ID: account,
-        WRANGLER_SEND_METRICS: "false",
-        WRANGLER_HIDE_BANNER: "true",
-        CI: "1",
-        NO_COLOR: "1",
       },
       stdio: ["ignore", "pipe", "pipe"],
     });

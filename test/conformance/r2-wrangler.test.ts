@@ -15,8 +15,8 @@ import { r2Routes } from "#products/r2/routes.ts";
 import { catalogRoutes, notificationRoutes } from "#products/r2/routes-settings.ts";
 import { openR2Store, type SqliteR2Store } from "#products/r2/sqlite-store.ts";
 import { r2TestParts } from "../support/r2-parts.ts";
-import { root } from "../support/r2-worker.ts";
 import { testedWranglers, wranglers } from "../support/start-solum.ts";
+import { wranglerEnvironment, wranglerProgram } from "../support/wrangler-process.ts";
 
 /** Each command is a process of its own, and takes seconds where others work too. Rules and domains are the newer one's to test. */
 const slow = { timeout: 300_000 };
@@ -58,18 +58,18 @@ describe.each(testedWranglers.map((version) => wranglers[version]))("%s r2", (ve
   const wrangler = async (...args: string[]) => {
     const { port } = server.address() as AddressInfo;
     const env = {
-      PATH: process.env["PATH"],
+      ...wranglerEnvironment,
       HOME: folder,
       CLOUDFLARE_API_BASE_URL: `http://127.0.0.1:${port}/client/v4`,
       CLOUDFLARE_API_TOKEN: "token",
       CLOUDFLARE_ACCOUNT_ID: accountId,
-      WRANGLER_SEND_METRICS: "false",
-      CI: "1",
     };
-    const program = join(root, "node_modules", version, "bin/wrangler.js");
     return new Promise<{ failed: boolean; output: string }>((resolve) => {
-      execFile(process.execPath, [program, "r2", ...args], { cwd: folder, env }, (error, stdout, stderr) =>
-        resolve({ failed: error !== null, output: stdout + stderr }),
+      execFile(
+        process.execPath,
+        [wranglerProgram(version), "r2", ...args],
+        { cwd: folder, env },
+        (error, stdout, stderr) => resolve({ failed: error !== null, output: stdout + stderr }),
       );
     });
   };

@@ -11,6 +11,7 @@ import { runtimeLayout } from "#core/layout.ts";
 import { askSocket } from "#runtime/probe.ts";
 import { isAlive, findChildren } from "#runtime/proc.ts";
 import type { SupervisorStatus } from "#runtime/supervisor.ts";
+import { wranglerEnvironment, wranglerProgram } from "./wrangler-process.ts";
 
 const root = join(import.meta.dirname, "..", "..");
 const program = [
@@ -123,8 +124,8 @@ export class Solum implements AsyncDisposable {
 
   /** The unmodified wrangler with a command that goes on until it is stopped. */
   followWrangler(project: string, args: readonly string[], version: WranglerVersion = "4.156"): Followed {
-    const env = { ...this.#ownEnvironment(), ...this.environment };
-    return followChild(spawn(program[0], [wranglerOf(version), ...args], { cwd: project, env }));
+    const env = { ...this.#ownEnvironment(), ...wranglerEnvironment, ...this.environment };
+    return followChild(spawn(program[0], [wranglerProgram(wranglers[version]), ...args], { cwd: project, env }));
   }
 
   /** The same, in a project's folder. */
@@ -138,9 +139,9 @@ export class Solum implements AsyncDisposable {
     args: readonly string[],
     options: { version?: WranglerVersion; input?: string } = {},
   ): Promise<Outcome> {
-    return runToEnd(program[0], [wranglerOf(options.version ?? "4.156"), ...args], {
+    return runToEnd(program[0], [wranglerProgram(wranglers[options.version ?? "4.156"]), ...args], {
       cwd: project,
-      environment: { ...this.#ownEnvironment(), ...this.environment },
+      environment: { ...this.#ownEnvironment(), ...wranglerEnvironment, ...this.environment },
       ...(options.input === undefined ? {} : { input: options.input }),
     });
   }
@@ -246,10 +247,6 @@ export class Solum implements AsyncDisposable {
       WRANGLER_HIDE_BANNER: "true",
     };
   }
-}
-
-function wranglerOf(version: WranglerVersion): string {
-  return join(root, "node_modules", wranglers[version], "bin", "wrangler.js");
 }
 
 function followChild(child: ChildProcess): Followed {
