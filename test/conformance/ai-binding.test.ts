@@ -90,3 +90,50 @@ test("errors have the binding's classes, and say what is wrong", async () => {
 test("models() is empty: Solum has none of its own", async () => {
   expect(JSON.parse((await ask("/models")).text)).toEqual([]);
 });
+
+test("300 calls of three routes and two features cost what a table by hand says, to the nano-dollar", async () => {
+  const made = await solum.api("POST", "/ai-gateway/gateways", {
+    id: "costs",
+    cache_invalidate_on_update: false,
+    cache_ttl: 3600,
+    collect_logs: true,
+    rate_limiting_interval: 0,
+    rate_limiting_limit: 0,
+  });
+  expect(made.status).toBe(200);
+  const before = provider.requests.length;
+  // Each route is asked 100 times, 20 of them what it was asked before.
+  for (const route of ["search", "summary", "title"])
+    for (let n = 0; n < 100; n++) {
+      const repeats = n % 5 === 4;
+      const { cache } = JSON.parse((await ask(`/${route}?q=${route}-${repeats ? n - 1 : n}`)).text) as {
+        cache: string;
+      };
+      expect(cache).toBe(repeats ? "HIT" : "MISS");
+    }
+  expect(provider.requests.length - before).toBe(240);
+  const costsBy = async (key: string) => {
+    const { json: told } = await solum.api("GET", `/ai-gateway/costs?gateway_id=costs&group_by=${key}`);
+    const rows = told.result as { key: string; requests: number; cached: number; cost_nano_dollars: string }[];
+    const table = rows.map((row) => [row.key, row.requests, row.cached, row.cost_nano_dollars] as const);
+    return table.toSorted(([a], [b]) => (a < b ? -1 : 1));
+  };
+  // 60 new and 40 cached tokens in and 20 out: gpt-4o-mini at 0.15, 0.075 and 0.60 dollars a million, gpt-4o at 2.50, 1.25 and 10.
+  const mini = 60 * 150 + 40 * 75 + 20 * 600;
+  const large = 60 * 2500 + 40 * 1250 + 20 * 10_000;
+  expect(await costsBy("metadata.route")).toEqual([
+    ["/search", 100, 20, String(80 * mini)],
+    ["/summary", 100, 20, String(80 * large)],
+    ["/title", 100, 20, String(80 * mini)],
+  ]);
+  expect(await costsBy("metadata.feature")).toEqual([
+    ["documents", 200, 40, String(80 * (large + mini))],
+    ["search", 100, 20, String(80 * mini)],
+  ]);
+  expect(await costsBy("model")).toEqual([
+    ["gpt-4o", 100, 20, String(80 * large)],
+    ["gpt-4o-mini", 200, 40, String(160 * mini)],
+  ]);
+  const { json: byWorker } = await solum.api("GET", "/ai-gateway/costs?gateway_id=costs&group_by=worker");
+  expect(byWorker.result).toMatchObject([{ requests: 300, cost_nano_dollars: String(80 * large + 160 * mini) }]);
+});

@@ -3,6 +3,17 @@ import OpenAI from "openai";
 const messages = [{ role: "user", content: "Whose is the ground?" }];
 const headers = { Authorization: "Bearer sk-worker" };
 
+/** A question of a feature's, asked on one of its routes. */
+async function ask(env, request, feature, model) {
+  const { pathname, searchParams } = new URL(request.url);
+  const query = { model, messages: [{ role: "user", content: searchParams.get("q") }] };
+  const answer = await env.AI.gateway("costs").run(
+    { provider: "openai", endpoint: "chat/completions", headers, query },
+    { gateway: { metadata: { feature, route: pathname } } },
+  );
+  return { cache: answer.headers.get("cf-aig-cache-status"), text: (await answer.json()).choices[0].message.content };
+}
+
 /** One path for each thing that the AI binding can do. */
 const does = {
   async universal(env, request) {
@@ -47,6 +58,9 @@ const does = {
       markdown: await told(() => env.AI.toMarkdown([{ name: "a.txt", blob: new Blob(["text"]) }])),
     };
   },
+  search: async (env, request) => ask(env, request, "search", "gpt-4o-mini"),
+  summary: async (env, request) => ask(env, request, "documents", "gpt-4o"),
+  title: async (env, request) => ask(env, request, "documents", "gpt-4o-mini"),
   async models(env) {
     return env.AI.models();
   },
