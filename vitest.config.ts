@@ -2,6 +2,11 @@ import { defineConfig } from "vitest/config";
 
 const shared = { environment: "node", globalSetup: ["test/support/build-once.ts"] };
 
+/** Faults whose tests need the machine to themselves: they count what fails under a steady load, or how long something takes. */
+const alone = ["deploys", "ingresses", "kills", "runaways", "scaling", "slow-disk"].map(
+  (name) => `test/fault/${name}.test.ts`,
+);
+
 export default defineConfig({
   test: {
     reporters: ["default", "./test/support/closing-line.ts"],
@@ -24,10 +29,11 @@ export default defineConfig({
           ...shared,
           name: "fault",
           include: ["test/fault/**/*.test.ts"],
+          exclude: alone,
           testTimeout: 300_000,
-          maxWorkers: 1,
         },
       },
+      { test: { ...shared, name: "fault-alone", include: alone, testTimeout: 300_000, maxWorkers: 1 } },
       { test: { ...shared, name: "ui", include: ["test/ui/**/*.test.ts"], testTimeout: 120_000 } },
     ],
   },
