@@ -1,6 +1,7 @@
 import { defineConfig } from "vitest/config";
 
-const shared = { environment: "node", globalSetup: ["test/support/build-once.ts"] };
+/** A busy machine may fail a test once: it is tried again, and the closing lines name it. */
+const shared = { environment: "node", globalSetup: ["test/support/build-once.ts"], retry: 1 };
 
 /** Faults whose tests need the machine to themselves: they count what fails under a steady load, or how long something takes. */
 const alone = ["deploys", "ingresses", "kills", "runaways", "scaling", "slow-disk"].map(
