@@ -80,6 +80,8 @@ export const socketNames = {
   http: "http.sock",
   /** HTTP for the entrypoint that a header of ours names. */
   named: "named.sock",
+  /** Events that are no requests: batches of a queue. */
+  events: "events.sock",
   /** workerd's debug port: calls. */
   debug: "debug.sock",
 } as const;
