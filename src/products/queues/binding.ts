@@ -4,7 +4,7 @@ import { ApiError } from "#core/errors.ts";
 import type { WireHandler, WireRequest, WireResponse } from "#http/wire/server.ts";
 import { readBatchDelay, readContentType, readDelay } from "#products/queues/checks.ts";
 import { queueErrors } from "#products/queues/errors.ts";
-import { boundBatch, limits, type QueueMetrics } from "#products/queues/schema.ts";
+import { boundBatch, limits } from "#products/queues/schema.ts";
 import type { NewMessage, QueueStore } from "#products/queues/store.ts";
 
 const kind = "queue";
@@ -49,7 +49,7 @@ export function queueBindingHandler({
     const boundQueueId = reader(request.header(bindHeader), kind);
     if (boundQueueId === undefined) return { status: 403, reason: "Forbidden" };
     try {
-      return metricsAnswer(await answer(store, { boundQueueId }, request));
+      return await answer(store, { boundQueueId }, request);
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       // The runtime answers "Network connection lost." when its request ends before it has sent all of it.
@@ -61,11 +61,12 @@ export function queueBindingHandler({
   };
 }
 
-async function answer(store: QueueStore, queue: { boundQueueId: string }, request: WireRequest): Promise<QueueMetrics> {
+async function answer(store: QueueStore, queue: { boundQueueId: string }, request: WireRequest): Promise<WireResponse> {
   const { method, target } = request;
-  if (method === "POST" && target === "/message") return store.send(queue, [await readMessage(request)]);
-  if (method === "POST" && target === "/batch") return store.send(queue, await readMessages(request));
-  if (method === "GET" && target === "/metrics") return store.metrics(queue);
+  if (method === "GET" && target === "/metrics") return json(await store.metrics(queue));
+  const sent = async (messages: NewMessage[]) => json({ metadata: { metrics: await store.send(queue, messages) } });
+  if (method === "POST" && target === "/message") return sent([await readMessage(request)]);
+  if (method === "POST" && target === "/batch") return sent(await readMessages(request));
   throw queueErrors.bodyInvalid(`${method} ${target} is not known`);
 }
 
@@ -109,10 +110,6 @@ function parseJson(bytes: Buffer): unknown {
   }
 }
 
-function metricsAnswer(metrics: QueueMetrics): WireResponse {
-  return {
-    status: 200,
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ metadata: { metrics } }),
-  };
+function json(value: unknown): WireResponse {
+  return { status: 200, headers: { "Content-Type": "application/json" }, body: JSON.stringify(value) };
 }

@@ -89,10 +89,9 @@ function readMessage(
   const contentType = readContentType(type, "json");
   const delaySeconds = readDelay(delay) ?? batchDelay;
   if (contentType === "json") return { contentType, delaySeconds, body: Buffer.from(JSON.stringify(body ?? null)) };
-  if (typeof body !== "string")
-    throw queueErrors.bodyInvalid(`body: must be a string, as content_type is ${contentType}`);
-  if (contentType === "text") return { contentType, delaySeconds, body: Buffer.from(body) };
-  throw queueErrors.invalidContentType(contentType);
+  if (contentType !== "text") throw queueErrors.invalidContentType(contentType);
+  if (typeof body !== "string") throw queueErrors.bodyInvalid("body: must be a string, as content_type is text");
+  return { contentType, delaySeconds, body: Buffer.from(body) };
 }
 
 /** Queues have codes of their own for bodies that are no good. An empty one is an empty object: nothing in it need be said. */
