@@ -32,7 +32,8 @@ const consumer = `export default {
     const ids = batch.messages.map(({ body }) => body.n);
     if (batch.queue === "stuck") {
       await env.TAKEN.put("stuck/" + Date.now(), "x");
-      await new Promise(() => {});
+      // A promise that nothing can settle workerd would notice by itself.
+      await scheduler.wait(3_600_000);
     }
     await env.TAKEN.put(batch.queue + "/" + Date.now() + "-" + crypto.randomUUID(), JSON.stringify(ids));
   },
