@@ -16,7 +16,6 @@ import { createTails } from "#products/logs/tails.ts";
 import { remoteQueueStore } from "#products/queues/remote.ts";
 import { assetStore } from "#products/workers/assets.ts";
 import { blobStore } from "#products/workers/blobs.ts";
-import { queueProducers } from "#products/workers/queue-producers.ts";
 import { releases } from "#products/workers/releases.ts";
 import { workerStore, type WorkerStore } from "#products/workers/store.ts";
 import { zoneStore } from "#products/zones/store.ts";
@@ -26,6 +25,7 @@ import { openD1 } from "#roles/d1-databases.ts";
 import { egressRules } from "#roles/egress-rules.ts";
 import { readKeys, readToken } from "#roles/keys.ts";
 import { openRole, serveUntilTold } from "#roles/role.ts";
+import { queueParts } from "#roles/queue-parts.ts";
 import { r2Parts } from "#roles/r2-parts.ts";
 import { uploadResources } from "#roles/upload-resources.ts";
 import { egressExplainHandler, egressExplainPath } from "#runtime/egress-explain.ts";
@@ -80,11 +80,7 @@ export async function runControl(runtimeFolder: string): Promise<void> {
     d1Imports: d1.imports,
     d1Exports: d1.exports,
     d1Analytics: d1.analytics,
-    queues: {
-      store: queues,
-      producers: (accountId) => queueProducers(workers, accountId),
-      requireWorker: (accountId, script) => workers.get(accountId, script),
-    },
+    queues: queueParts(queues, workers),
     logs,
     zones,
     tails: { store: tails, socketUrl: (key) => tailSocketUrl(consoleUrl, key) },

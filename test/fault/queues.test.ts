@@ -80,7 +80,8 @@ test("every message that was taken is delivered, whatever is killed meanwhile", 
   let next = 0;
   let refused = 0;
   const send = async () => {
-    while (next < messages) {
+    for (;;) {
+      if (next >= messages) return;
       const numbers = Array.from({ length: Math.min(batch, messages - next) }, () => next++);
       const body = { messages: numbers.map((n) => ({ body: { n } })) };
       const answer = await solum.api("POST", `/queues/${id}/messages/batch`, body).catch(() => undefined);
@@ -93,11 +94,13 @@ test("every message that was taken is delivered, whatever is killed meanwhile", 
   };
   const began = performance.now();
   const sending = Promise.all([send(), send()]);
-  let done = false;
+  const killer = new AbortController();
+  const stop = killer.signal;
   let kills = 0;
   const killing = (async () => {
-    for (let round = 0; !done; round++) {
+    for (let round = 0; ; round++) {
       await sleep(150 + Math.random() * 500);
+      if (stop.aborted) return;
       const victim = (["front", "state", "front", "ingress", "supervisor"] as const)[round % 5];
       if (victim === "supervisor") {
         await solum.killSupervisor();
@@ -114,7 +117,7 @@ test("every message that was taken is delivered, whatever is killed meanwhile", 
   await sending;
   const sentMs = performance.now() - began;
   await sleep(500);
-  done = true;
+  killer.abort();
   await killing;
   await pollUntil({ ms: 60_000, everyMs: 100, what: "the last delivery" }, async () =>
     (await backlog(id)) === 0 ? true : undefined,

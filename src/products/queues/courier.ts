@@ -33,7 +33,7 @@ export class Courier {
   /** How many deliveries there may be at a time just now. */
   #allowed = 1;
   #timer: NodeJS.Timeout | undefined;
-  #nudge: NodeJS.Immediate | undefined;
+  #nudged: NodeJS.Immediate | undefined;
   /** Nobody could be reached: no try before this time. */
   #pausedUntil = 0;
   #unreachableMs: number = limits.unreachableMsMin;
@@ -64,8 +64,9 @@ export class Courier {
 
   /** There may be something to do: many such words in a row are one look. */
   nudge(): void {
-    this.#nudge ??= setImmediate(() => {
-      this.#nudge = undefined;
+    if (this.#nudged) return;
+    this.#nudged = setImmediate(() => {
+      this.#nudged = undefined;
       this.#look();
     });
   }

@@ -4,7 +4,6 @@ import { readBatchDelay, readContentType, readDelay } from "#products/queues/che
 import { queueErrors } from "#products/queues/errors.ts";
 import {
   ackBody,
-  limits,
   peekBody,
   pullBody,
   purgeRefsBody,
