@@ -118,9 +118,9 @@ describe("an upload", () => {
     ],
     [
       "a binding type that is missing here",
-      () => modules({ bindings: [{ name: "Q", type: "queue", queue_name: "q" }] }),
+      () => modules({ bindings: [{ name: "B", type: "browser" }] }),
       10021,
-      /type queue is not supported.*COMPATIBILITY/,
+      /type browser is not supported.*COMPATIBILITY/,
     ],
     [
       "a namespace that is none",
