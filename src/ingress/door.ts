@@ -3,7 +3,7 @@ import { WireError, type RequestHead } from "#http/wire/head.ts";
 import type { Works } from "#ingress/client.ts";
 import type { CfBlob, Transport } from "#ingress/cf.ts";
 import { pages, Refusal, type Page } from "#ingress/error-pages.ts";
-import type { socketNames } from "#runtime/routes.ts";
+import type { Via } from "#runtime/routes.ts";
 import { splitAbsolute } from "#ingress/route-match.ts";
 import type { Destination } from "#ingress/routing.ts";
 
@@ -23,7 +23,7 @@ export type Admission = {
   /** Whether an exception of the Worker becomes a page. Not so between Workers. */
   explains: boolean;
   /** By which of its sockets the process gets it. */
-  via: Exclude<keyof typeof socketNames, "debug">;
+  via: Via;
   /** Whether a switch to WebSocket is asked for. */
   upgrade: boolean;
 };

@@ -86,6 +86,9 @@ export const socketNames = {
   debug: "debug.sock",
 } as const;
 
+/** By which of its sockets a process gets HTTP of the ingress. */
+export type Via = Exclude<keyof typeof socketNames, "debug">;
+
 /** Names of private headers between the ingress and a Worker's process; a client's own of these names are dropped. */
 export const privateHeaders = {
   /** JSON of `request.cf` (workerd's `cfBlobHeader`). */

@@ -153,6 +153,12 @@ describe("an upload", () => {
       /not found/,
     ],
     [
+      "a queue that is not there",
+      () => modules({ bindings: [{ name: "Q", type: "queue", queue_name: "x" }] }),
+      10104,
+      /^Queue "x" does not exist/,
+    ],
+    [
       "a service that is not there",
       () => modules({ bindings: [{ name: "S", type: "service", service: "x" }] }),
       10143,
