@@ -15,8 +15,8 @@ import { logsRoutes, type FindWorker } from "#products/logs/routes.ts";
 import type { LogStore } from "#products/logs/store.ts";
 import { tailRoutes } from "#products/logs/tail-routes.ts";
 import type { Tails } from "#products/logs/tails.ts";
-import { queueRoutes } from "#products/queues/routes.ts";
-import type { QueueStore } from "#products/queues/store.ts";
+import { queueRoutes, type QueueParts } from "#products/queues/routes.ts";
+import { subscriptionRoutes } from "#products/queues/subscription-routes.ts";
 import { r2Datasets } from "#products/r2/analytics.ts";
 import { r2Routes } from "#products/r2/routes.ts";
 import { catalogRoutes, notificationRoutes, type SettingParts } from "#products/r2/routes-settings.ts";
@@ -37,7 +37,7 @@ export type ApiParts = {
   d1Imports: D1Imports;
   d1Exports: D1Exports;
   d1Analytics: D1Analytics;
-  queues: QueueStore;
+  queues: QueueParts;
   logs: LogStore;
   zones: Pick<ZoneParts, "store" | "settle">;
   tails: { store: Tails; socketUrl: (key: string) => string };
@@ -84,6 +84,7 @@ export function buildApi(parts: ApiParts): Api {
   v4.route("/accounts/:account_id/tokens", tokenRoutes(parts.r2.settings));
   v4.route("/accounts/:account_id/d1", d1Routes(parts.d1, parts.d1Imports, parts.d1Exports));
   v4.route("/accounts/:account_id/queues", queueRoutes(parts.queues));
+  v4.route("/accounts/:account_id/event_subscriptions", subscriptionRoutes());
   const findWorker: FindWorker = async (accountId, name) => (await store.find(accountId, name))?.id;
   const ofScript = "/accounts/:account_id/workers/scripts/:script_name";
   v4.route(`${ofScript}/logs`, logsRoutes(parts.logs, findWorker));

@@ -104,6 +104,9 @@ const settings = z.strictObject({
     .describe(
       "Memory of one process of a Worker, all that is its own: 9 MB of workerd, compiled code, heap, ArrayBuffers and WebAssembly.",
     ),
+  eventMs: milliseconds
+    .default(15 * 60_000)
+    .describe("How long a queue's consumer may take for one batch; past it the batch counts as failed."),
   tlsPort: z.coerce.number().int().min(1).max(65535).optional().describe("Public TCP port for HTTPS, with HTTP/2."),
   tlsCert: list
     .default([])

@@ -36,6 +36,7 @@ export function dataLayout(data: string) {
     stateLock: join(data, "state", "lock"),
     kvDb: join(data, "state", "kv.db"),
     kvValues: join(data, "state", "kv"),
+    queuesDb: join(data, "state", "queues.db"),
     r2Db: join(data, "state", "r2.db"),
     r2Blobs: join(data, "state", "r2"),
     d1Host: (host: number) => join(data, "d1", String(host)),
@@ -72,6 +73,8 @@ export function runtimeLayout(runtime: string) {
     stores: join(runtime, "stores.sock"),
     /** The S3 API and public buckets: the state process answers. */
     s3: join(runtime, "s3.sock"),
+    /** Events for Workers, from the state process: the ingress listens. */
+    events: join(runtime, "events.sock"),
     /** The table and counters of each ingress process. */
     ingress: (index: number) => join(runtime, `${ingressName(index)}.sock`),
     /** In folders of their own: Workers' processes see these, and nothing else that serves everybody. */

@@ -3,6 +3,7 @@ import { WireError, type RequestHead } from "#http/wire/head.ts";
 import type { Works } from "#ingress/client.ts";
 import type { CfBlob, Transport } from "#ingress/cf.ts";
 import { pages, Refusal, type Page } from "#ingress/error-pages.ts";
+import type { Via } from "#runtime/routes.ts";
 import { splitAbsolute } from "#ingress/route-match.ts";
 import type { Destination } from "#ingress/routing.ts";
 
@@ -21,8 +22,8 @@ export type Admission = {
   dressed: boolean;
   /** Whether an exception of the Worker becomes a page. Not so between Workers. */
   explains: boolean;
-  /** Whether it is for an entrypoint that the head names. */
-  named: boolean;
+  /** By which of its sockets the process gets it. */
+  via: Via;
   /** Whether a switch to WebSocket is asked for. */
   upgrade: boolean;
 };

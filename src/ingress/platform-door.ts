@@ -99,7 +99,7 @@ export class PlatformDoor implements Door {
       nothingThere: undefined,
       dressed: false,
       explains: false,
-      named,
+      via: named ? "named" : "http",
       upgrade,
     };
   }

@@ -223,7 +223,7 @@ export class Exchange implements UpstreamOwner, AnswerSink {
 
   #ask(backend: Backend): void {
     this.#tellToContinue();
-    const upstream = backend.take({ fresh: this.#fresh, named: this.#admission.named });
+    const upstream = backend.take({ fresh: this.#fresh, via: this.#admission.via });
     this.#backend = backend;
     this.#upstream = upstream;
     backend.enter();

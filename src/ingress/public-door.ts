@@ -62,7 +62,7 @@ export class HostDesk {
     const upgrade = asksForWebSocket(head);
     const ray = this.#nextRay();
     const request = { target, host, upgrade };
-    const common = { destination, bodyBytesMax, ray, by, nothingThere, dressed: true, named: false, upgrade };
+    const common = { destination, bodyBytesMax, ray, by, nothingThere, dressed: true, via: "http", upgrade } as const;
     if (by !== "worker") {
       const text = `${canonicalHead(head, request, consoleRules)}${sender.lines}cf-ray: ${ray}\r\n\r\n`;
       return { ...common, head: text, explains: false };

@@ -10,8 +10,9 @@ import { CoarseClock } from "#ingress/clock.ts";
 import { Connections, countedAddress } from "#ingress/connections.ts";
 import type { Door } from "#ingress/door.ts";
 import { limits as defaultLimits, type IngressLimits } from "#ingress/limits.ts";
-import { listenPublic, type Listener } from "#ingress/listeners.ts";
+import { listenPrivate, listenPublic, type Listener } from "#ingress/listeners.ts";
 import { PlatformSockets } from "#ingress/platform-sockets.ts";
+import { EventDoor } from "#ingress/event-door.ts";
 import { HostDesk, PublicDoor } from "#ingress/public-door.ts";
 import { reportOpen, type DrainReport } from "#ingress/reports.ts";
 import { RpcSessions } from "#ingress/rpc/sessions.ts";
@@ -58,6 +59,8 @@ export type IngressOptions = {
     supervisor?: string;
     /** Undefined where another process listens for the Workers. */
     platform: ((workerId: string) => string) | undefined;
+    /** Where our own processes hand in events for Workers; undefined where another process takes them. */
+    events?: string | undefined;
   };
   limits?: Partial<IngressLimits>;
 };
@@ -104,6 +107,7 @@ class IngressServer implements Ingress {
   readonly #tables: TableKeeper;
   readonly #admin: WireServer;
   #listener: (Listener & { port: number }) | undefined;
+  #eventListener: Listener | undefined;
   #tlsListener: (Listener & { port: number }) | undefined;
   #certificates: Certificates | undefined;
   #tlsDoor: TlsDoor | undefined;
@@ -159,6 +163,12 @@ class IngressServer implements Ingress {
       const address = { host, port: secure.port, shared };
       this.#tlsListener = await listenPublic(address, (socket) => secure.door.accept(socket));
     }
+    if (paths.events !== undefined) {
+      const events = new EventDoor(this.#desk);
+      this.#eventListener = await listenPrivate(paths.events, (socket) =>
+        this.#workers.accept(socket, events, undefined),
+      );
+    }
     await this.#admin.listen(paths.admin);
     log.info("serving", { port: this.port, tlsPort: this.tlsPort, generation: this.#routing.generation });
   }
@@ -199,6 +209,7 @@ class IngressServer implements Ingress {
     this.#certificates?.close();
     this.#listener?.stop();
     this.#tlsListener?.stop();
+    this.#eventListener?.stop();
     const stopped = Promise.all([this.#platform.close(), this.#admin.close()]);
     this.#clients.destroy();
     this.#workers.destroy();

@@ -1,7 +1,7 @@
 import { Socket } from "node:net";
 import { dirname, join } from "node:path";
 import { systemCode } from "#core/errors.ts";
-import { socketNames, type CondemnOutcome } from "#runtime/routes.ts";
+import { socketNames, type CondemnOutcome, type Via } from "#runtime/routes.ts";
 import type { CoarseClock } from "#ingress/clock.ts";
 import type { IngressLimits } from "#ingress/limits.ts";
 
@@ -205,8 +205,8 @@ export class Backend {
   }
 
   /** A connection to use: one that was kept, else a new one that is connecting. */
-  take(options: { fresh: boolean; named: boolean }): Upstream {
-    if (options.named) return new Upstream(this, this.sibling(socketNames.named));
+  take(options: { fresh: boolean; via: Via }): Upstream {
+    if (options.via !== "http") return new Upstream(this, this.sibling(socketNames[options.via]));
     return (options.fresh ? undefined : this.#idle.pop()) ?? new Upstream(this);
   }
 

@@ -33,6 +33,7 @@ export async function runIngress(runtimeFolder: string, index: number): Promise<
       admin: runtime.ingress(index),
       console: runtime.control,
       supervisor: runtime.supervisor,
+      events: index === 0 ? runtime.events : undefined,
       platform: index === 0 ? (workerId) => runtime.worker(workerId).platform : undefined,
     },
   });

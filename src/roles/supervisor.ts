@@ -12,6 +12,7 @@ import { createWireServer } from "#http/wire/server.ts";
 import { aiPiece } from "#products/ai-gateway/binding.ts";
 import { d1Piece } from "#products/d1/binding.ts";
 import { kvPiece } from "#products/kv/binding.ts";
+import { queuePiece } from "#products/queues/binding.ts";
 import { r2Piece } from "#products/r2/binding.ts";
 import type { RunnableVersion } from "#products/workers/runnable.ts";
 import { platformRoutes } from "#roles/addresses.ts";
@@ -184,6 +185,7 @@ function configureWith(config: Config, capabilityKey: Buffer, newestDate: string
       pieces: {
         kv: kvPiece,
         r2: r2Piece,
+        queue: queuePiece,
         d1: (binding) => d1Piece({ ...binding, hosts: config.d1Hosts + config.d1OwnHosts }),
         ai: aiPiece,
       },

@@ -2,12 +2,19 @@ import { ApiError } from "#core/errors.ts";
 import type { D1Store } from "#products/d1/store.ts";
 import type { KvStore } from "#products/kv/store.ts";
 import { jurisdictions, type Jurisdiction } from "#products/r2/schema.ts";
+import type { QueueStore } from "#products/queues/store.ts";
 import type { R2Store } from "#products/r2/store.ts";
 import type { Resources } from "#products/workers/bindings.ts";
 import type { WorkerStore } from "#products/workers/store.ts";
 
 /** What an upload may bind, asked of the products that have it. */
-export function uploadResources(stores: { kv: KvStore; r2: R2Store; d1: D1Store; workers: WorkerStore }): Resources {
+export function uploadResources(stores: {
+  kv: KvStore;
+  r2: R2Store;
+  d1: D1Store;
+  queues: QueueStore;
+  workers: WorkerStore;
+}): Resources {
   return {
     async hasKvNamespace(accountId, namespaceId) {
       return (await found(stores.kv.getNamespace(accountId, namespaceId))) !== undefined;
@@ -19,6 +26,9 @@ export function uploadResources(stores: { kv: KvStore; r2: R2Store; d1: D1Store;
     async findBucketId(accountId, { name, jurisdiction = "default" }) {
       if (!isJurisdiction(jurisdiction)) return undefined;
       return (await found(stores.r2.getBucket({ accountId, name, jurisdiction })))?.id;
+    },
+    async findQueueId(accountId, name) {
+      return (await stores.queues.list(accountId, { names: [name] }))[0]?.id;
     },
     async hasWorker(accountId, name) {
       return (await stores.workers.find(accountId, name)) !== undefined;

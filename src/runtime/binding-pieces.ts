@@ -20,6 +20,7 @@ export type PieceContext = { name: string; workerId: string; socket: string; cap
 export type PieceMakers = {
   kv: (options: PieceContext & { namespaceId: string }) => BindingPiece;
   r2: (options: PieceContext & { bucketId: string }) => BindingPiece;
+  queue: (options: PieceContext & { queueId: string }) => BindingPiece;
   d1: (
     options: Omit<PieceContext, "socket"> & { databaseId: string; host: number; socketOf: (host: number) => string },
   ) => BindingPiece;
@@ -72,6 +73,8 @@ function pieceOf(binding: ResolvedBinding, index: number, version: RunnableVersi
       return pieces.kv({ ...context(layout.state), namespaceId: binding.namespaceId });
     case "r2_bucket":
       return pieces.r2({ ...context(layout.state), bucketId: binding.bucketId });
+    case "queue":
+      return pieces.queue({ ...context(layout.state), queueId: binding.queueId });
     case "d1": {
       const { databaseId, host } = binding;
       return pieces.d1({ name, workerId, capabilityKey, databaseId, host, socketOf: layout.d1Host });

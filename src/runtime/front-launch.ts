@@ -28,7 +28,7 @@ type Layouts = Pick<FrontParts, "data" | "runtime">;
 
 /** `http` is what the ingress talks to, `probe` what we ask whether it lives and what is under way; the others are
  * by `socketNames`. */
-export type FrontSockets = { http: string; named: string; debug: string; probe: string };
+export type FrontSockets = { http: string; named: string; events: string; debug: string; probe: string };
 
 /** A version to start, with its secrets still sealed. */
 export type Startable = {
@@ -147,8 +147,8 @@ export function runningFront(layouts: Layouts, processId: string): FrontRunning 
   const folder = runtime.process(processId);
   const socketFolder = runtime.socketsOf(processId);
   const at = (name: string) => join(socketFolder, name);
-  const { http, named, debug } = socketNames;
-  const sockets = { http: at(http), named: at(named), debug: at(debug), probe: at("probe.sock") };
+  const { http, named, events, debug } = socketNames;
+  const sockets = { http: at(http), named: at(named), events: at(events), debug: at(debug), probe: at("probe.sock") };
   const dispose = () => removeProcessFolders(layouts, processId);
   return { socket: sockets.probe, sockets, folder, logFile: join(folder, "output.log"), dispose };
 }

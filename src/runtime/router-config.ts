@@ -14,6 +14,10 @@ const proxyStyle = new CapnpRaw("proxy");
 /** Names in a configuration. */
 export const routerService = "router";
 export const routerCacheEntrypoint = "cache";
+export const routerEventsEntrypoint = "events";
+
+/** Lets the router hand events to the user's Worker. It would expose V8's deserializer to user code, which must never have it. */
+const eventsFlag = "service_binding_extra_handlers";
 
 /**
  * The services through which a Worker's `fetch()`, `connect()` and Cache API calls leave. `script` is the file of
@@ -25,6 +29,8 @@ export function routerServices(options: {
   capabilityKey: Buffer;
   settings: RouterSettings;
   script: string;
+  /** The user's Worker, which gets the events that come by the router. */
+  user: string;
 }): CapnpValue[] {
   const { layout, settings, workerId } = options;
   const capability = (kind: string) => signCapability(options.capabilityKey, { scope: workerId, kind, resource: "" });
@@ -36,13 +42,14 @@ export function routerServices(options: {
         compatibilityDate: "2026-11-01",
         // A `connect` handler needs `experimental`; passing connections through natively needs no handler, and tells the
         // caller about a refused one, which a handler cannot.
-        compatibilityFlags: settings.reachesLoopback ? ["experimental"] : ["connect_pass_through"],
+        compatibilityFlags: [settings.reachesLoopback ? "experimental" : "connect_pass_through", eventsFlag],
         globalOutbound: "router-egress",
         bindings: [
           { name: "OWN", json: JSON.stringify(settings) },
           { name: "PLATFORM", service: "router-platform" },
           { name: "EGRESS", service: "router-egress" },
           { name: "CONTROL", service: "router-control" },
+          { name: "USER", service: options.user },
         ],
       },
     },

@@ -1,3 +1,4 @@
+import { decodeBatch, type BatchOutcome } from "#products/queues/event-batch.ts";
 import type { RouterSettings } from "#runtime/router-settings.ts";
 
 /**
@@ -10,6 +11,12 @@ type Env = {
   PLATFORM: Fetcher;
   EGRESS: Fetcher;
   CONTROL: Fetcher;
+  USER: Consumer;
+};
+
+/** What the flag `service_binding_extra_handlers` adds to a service binding. */
+type Consumer = {
+  queue(name: string, messages: readonly unknown[], metadata: unknown): Promise<BatchOutcome>;
 };
 
 /** The egress process puts it on every answer of an upstream server: workerd's own failures come without it. */
@@ -64,6 +71,17 @@ export const cache = {
     }
     if (request.method === "PURGE") return new Response(null, { status: 404 });
     return new Response(null, { status: 504, headers: { "CF-Cache-Status": "MISS" } });
+  },
+};
+
+/**
+ * What sets the Worker off besides requests: a batch of a queue, by workerd's own means, so that it sees the real `MessageBatch`.
+ * Answers how it ended; a handler that throws is an outcome like others. Only the platform reaches the socket in front of this.
+ */
+export const events = {
+  async fetch(request: Request, env: Env): Promise<Response> {
+    const { queue, messages, metadata } = decodeBatch(new Uint8Array(await request.arrayBuffer()));
+    return Response.json(await env.USER.queue(queue, messages, metadata));
   },
 };
 

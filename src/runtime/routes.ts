@@ -80,9 +80,14 @@ export const socketNames = {
   http: "http.sock",
   /** HTTP for the entrypoint that a header of ours names. */
   named: "named.sock",
+  /** Events that are no requests: batches of a queue. */
+  events: "events.sock",
   /** workerd's debug port: calls. */
   debug: "debug.sock",
 } as const;
+
+/** By which of its sockets a process gets HTTP of the ingress. */
+export type Via = Exclude<keyof typeof socketNames, "debug">;
 
 /** Names of private headers between the ingress and a Worker's process; a client's own of these names are dropped. */
 export const privateHeaders = {

@@ -92,6 +92,7 @@ describe("the text of a configuration", () => {
       services: [{ name: `kv:${name}`, external: { address: `unix:${socket}`, http: {} } }],
     }),
     r2: ({ name, bucketId }) => ({ bindings: [{ name, r2Bucket: `r2:${bucketId}` }], services: [] }),
+    queue: ({ name, queueId }) => ({ bindings: [{ name, queue: `queue:${queueId}` }], services: [] }),
     d1: ({ name, databaseId, host, socketOf }) => ({
       bindings: [{ name, text: `${databaseId} at ${socketOf(host)}` }],
       services: [],

@@ -6,7 +6,12 @@ import type { ModuleType, RunnableVersion } from "#products/workers/runnable.ts"
 import { assetsService, assetsServiceConfig } from "#runtime/assets-config.ts";
 import { bindingPieces, type ConfigFile, type PieceMakers } from "#runtime/binding-pieces.ts";
 import { entryLibrary, entryModule, mainModule, probeEntrypoint } from "#runtime/entry-module.ts";
-import { routerCacheEntrypoint, routerService, routerServices } from "#runtime/router-config.ts";
+import {
+  routerCacheEntrypoint,
+  routerEventsEntrypoint,
+  routerService,
+  routerServices,
+} from "#runtime/router-config.ts";
 import type { RouterSettings } from "#runtime/router-settings.ts";
 import { privateHeaders } from "#runtime/routes.ts";
 
@@ -14,7 +19,7 @@ export type WorkerConfigOptions = {
   layout: WorkerLayout;
   capabilityKey: Buffer;
   /** Absolute paths of the sockets that the process listens on. */
-  sockets: { http: string; named: string; probe: string };
+  sockets: { http: string; named: string; events: string; probe: string };
   /** Folder of the version's assets. */
   assetsFolder: (tree: string) => string;
   /** What each asset was uploaded as, by its path with a leading slash. */
@@ -68,7 +73,9 @@ export function workerConfig(accepted: RunnableVersion, options: WorkerConfigOpt
       },
     });
     const { workerId } = version;
-    services.push(...routerServices({ ...options, workerId, settings: options.router, script: "router.js" }));
+    services.push(
+      ...routerServices({ ...options, workerId, settings: options.router, script: "router.js", user: userService }),
+    );
     services.push(logService(version, options));
   }
   services.push(...program.services, ...pieces.services);
@@ -82,6 +89,7 @@ export function workerConfig(accepted: RunnableVersion, options: WorkerConfigOpt
         http: httpOptions,
       },
       ...program.sockets.map((socket) => ({ ...socket, address: `unix:${options.sockets.named}`, http: httpOptions })),
+      ...(hasCode ? [eventsSocket(options)] : []),
       { name: "probe", address: `unix:${options.sockets.probe}`, service: program.probe, http: {} },
     ],
     extensions: [...program.extensions, ...pieces.extensions].length
@@ -190,6 +198,11 @@ const moduleField: Record<ModuleType, string> = {
 /** A Worker of ours that is one file. */
 function moduleWorker(file: string): { [member: string]: CapnpValue } {
   return { modules: [{ name: file, esModule: embed(file) }], compatibilityDate: "2026-11-01" };
+}
+
+function eventsSocket({ sockets }: WorkerConfigOptions): CapnpValue {
+  const service = { name: routerService, entrypoint: routerEventsEntrypoint };
+  return { name: "events", address: `unix:${sockets.events}`, service, http: {} };
 }
 
 function logService(version: RunnableVersion, options: WorkerConfigOptions): CapnpValue {

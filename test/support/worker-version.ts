@@ -63,6 +63,7 @@ export const testRouter: RouterSettings = {
 const noPieces: PieceMakers = {
   kv: () => ({ bindings: [], services: [] }),
   r2: () => ({ bindings: [], services: [] }),
+  queue: () => ({ bindings: [], services: [] }),
   d1: () => ({ bindings: [], services: [] }),
   ai: () => ({ bindings: [], services: [] }),
 };
@@ -71,7 +72,12 @@ export function configOptions(folder: string, more: Partial<WorkerConfigOptions>
   return {
     layout: runtimeLayout(folder).worker(testWorkerId),
     capabilityKey: testCapabilityKey,
-    sockets: { http: join(folder, "http.sock"), named: join(folder, "named.sock"), probe: join(folder, "probe.sock") },
+    sockets: {
+      http: join(folder, "http.sock"),
+      named: join(folder, "named.sock"),
+      events: join(folder, "events.sock"),
+      probe: join(folder, "probe.sock"),
+    },
     assetsFolder: (tree) => join(folder, tree),
     contentTypes: new Map(),
     router: testRouter,

@@ -67,6 +67,7 @@ export class WorkersApi implements AsyncDisposable {
       resources: started.#resources(db),
       deployer: started.#deployer(),
       reservedNames,
+      queueConsumers: { list: async () => [], removeConsumersOf: async () => {} },
     };
     started.api.route("/", assetUploadRoutes(assets));
     started.api.use(
@@ -146,6 +147,7 @@ export class WorkersApi implements AsyncDisposable {
       findD1Host: async (accountId, id) => (accountId === this.account && id === database ? 1 : undefined),
       findBucketId: async (accountId, { name }) =>
         accountId === this.account && name === "files" && !this.gone.has("r2") ? "bucket-id" : undefined,
+      findQueueId: async (accountId, name) => (accountId === this.account && name === "jobs" ? "queue-id" : undefined),
       hasWorker: async (accountId, name) => (await workerStore(db).find(accountId, name)) !== undefined,
     };
   }

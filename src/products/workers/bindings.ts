@@ -7,13 +7,14 @@ import { limits, type ApiBinding } from "#products/workers/schema.ts";
 export interface Resources {
   hasKvNamespace(accountId: string, namespaceId: string): Promise<boolean>;
   findD1Host(accountId: string, databaseId: string): Promise<number | undefined>;
+  findQueueId(accountId: string, name: string): Promise<string | undefined>;
   findBucketId(accountId: string, bucket: { name: string; jurisdiction?: string }): Promise<string | undefined>;
   hasWorker(accountId: string, name: string): Promise<boolean>;
 }
 
 /** Cloudflare's binding types that Solum lacks (wrangler-api §3.5). A name that is not here is a mistake of the caller. */
 const lacking = new Set(
-  `queue durable_object_namespace workflow vectorize hyperdrive analytics_engine ratelimit dispatch_namespace send_email
+  `durable_object_namespace workflow vectorize hyperdrive analytics_engine ratelimit dispatch_namespace send_email
    secrets_store_secret secret_key mtls_certificate pipelines browser images worker_loader stream media analytics websearch
    logfwdr ai_search ai_search_namespace agent_memory artifacts vpc_service vpc_network flagship k2`.split(/\s+/),
 );
@@ -135,6 +136,12 @@ async function resolve(request: BindingRequest, binding: Binding, resources: Res
       const bucketId = await resources.findBucketId(accountId, bucket);
       if (bucketId === undefined) throw workerErrors.r2NotFound(bucket.name);
       return { name, type, bucketId };
+    }
+    case "queue": {
+      const queue = text(binding, "queue_name");
+      const queueId = await resources.findQueueId(accountId, queue);
+      if (queueId === undefined) throw workerErrors.queueNotFound(queue);
+      return { name, type, queueId };
     }
     case "service":
       return resolveService(request, binding, resources);

@@ -81,6 +81,13 @@ async function goneResource(
       if ((await resources.findBucketId(accountId, place)) === binding.bucketId) return undefined;
       return { what: `r2:${bucket}`, error: workerErrors.r2NotFound(bucket) };
     }
+    case "queue": {
+      const shown = version.bindings.find(({ name }) => name === binding.name);
+      const queue = String(shown?.["queue_name"]);
+      // One that was made anew under the same name is another queue.
+      if ((await resources.findQueueId(accountId, queue)) === binding.queueId) return undefined;
+      return { what: `queue:${queue}`, error: workerErrors.queueNotFound(queue) };
+    }
     case "service": {
       const { name, service } = binding;
       if (service === self || (await resources.hasWorker(accountId, service))) return undefined;

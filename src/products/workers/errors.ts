@@ -47,6 +47,8 @@ export const workerErrors = {
     ),
   r2NotFound: (bucket: string) =>
     new ApiError(400, 10085, `R2 bucket '${bucket}' not found. Please use a different name and try again.`),
+  /** Text of wrangler, which asks before it deploys; the code is that of messages to such a queue. */
+  queueNotFound: (queue: string) => new ApiError(400, 10104, `Queue "${queue}" does not exist.`),
   d1NotFound: (name: string, id: string) =>
     new ApiError(
       400,

@@ -29,7 +29,7 @@ export async function referencesOf(store: WorkerStore, worker: Worker): Promise<
 }
 
 /** The versions that serve, and the latest one, which is likely to be next. */
-async function versionsInUse(store: WorkerStore, worker: Worker): Promise<Version[]> {
+export async function versionsInUse(store: WorkerStore, worker: Worker): Promise<Version[]> {
   const [deployment] = await store.listDeployments(worker, 1);
   const deployed = await Promise.all(
     (deployment?.versions ?? []).map(({ versionId }) => store.findVersion(worker, versionId)),

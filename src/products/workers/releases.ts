@@ -1,6 +1,8 @@
 import { KeyedLock } from "#core/keyed-lock.ts";
 import { newHexId, newUuid } from "#core/ids.ts";
 import { seal, unseal } from "#core/seal.ts";
+import { queueErrors } from "#products/queues/errors.ts";
+import type { QueueStore } from "#products/queues/store.ts";
 import type { AssetStore } from "#products/workers/assets.ts";
 import type { Resources } from "#products/workers/bindings.ts";
 import type { BlobStore, Staged } from "#products/workers/blobs.ts";
@@ -60,6 +62,8 @@ export type ReleaseParts = {
   blobs: BlobStore;
   assets: AssetStore;
   resources: Resources;
+  /** A Worker that consumes a queue is not deleted without being told to; then it does no longer. */
+  queueConsumers: Pick<QueueStore, "list" | "removeConsumersOf">;
   deployer: Deployer;
   sealKey: Buffer;
   unsupportedBindings: "refuse" | "stub";
@@ -70,7 +74,7 @@ export type ReleaseParts = {
 };
 
 export function releases(parts: ReleaseParts): Releases {
-  const { store, deployer } = parts;
+  const { store, deployer, queueConsumers } = parts;
   const locks = new KeyedLock();
   const inOrder = <T>(accountId: string, name: string, work: () => Promise<T>) =>
     locks.run(`${accountId}/${name}`, work);
@@ -149,7 +153,8 @@ export function releases(parts: ReleaseParts): Releases {
     remove: ({ accountId, name, force }) =>
       inOrder(accountId, name, async () => {
         const worker = await store.get(accountId, name);
-        if (!force) await refuseInUse(store, worker);
+        if (!force) await refuseInUse(parts, worker);
+        await queueConsumers.removeConsumersOf(accountId, name);
         await store.delete(accountId, name);
         await deployer.settle();
       }),
@@ -296,7 +301,10 @@ async function startAgain(parts: ReleaseParts, version: Version, signal: AbortSi
   await parts.deployer.trial({ version: version.runnable, secrets }, signal);
 }
 
-async function refuseInUse(store: WorkerStore, worker: Worker): Promise<void> {
+async function refuseInUse({ store, queueConsumers }: ReleaseParts, worker: Worker): Promise<void> {
+  const consumers = (await queueConsumers.list(worker.accountId)).flatMap((queue) => queue.consumers);
+  if (consumers.some((consumer) => consumer.type === "worker" && consumer.script === worker.name))
+    throw queueErrors.scriptIsConsumer();
   const { incoming, tails } = await referencesOf(store, worker);
   const users = [
     ...incoming.map((reference) => `the Worker ${reference.worker.name} (service binding ${reference.binding})`),

@@ -59,6 +59,7 @@ export type ResolvedBinding = { name: string } & (
   | { type: "kv_namespace"; namespaceId: string }
   | { type: "d1"; databaseId: string; host: number }
   | { type: "r2_bucket"; bucketId: string }
+  | { type: "queue"; queueId: string }
   /** By name, as on Cloudflare: the callee's current version answers. */
   | { type: "service"; service: string; entrypoint?: string; props?: unknown }
   | { type: "assets" }

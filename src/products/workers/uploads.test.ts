@@ -118,9 +118,9 @@ describe("an upload", () => {
     ],
     [
       "a binding type that is missing here",
-      () => modules({ bindings: [{ name: "Q", type: "queue", queue_name: "q" }] }),
+      () => modules({ bindings: [{ name: "B", type: "browser" }] }),
       10021,
-      /type queue is not supported.*COMPATIBILITY/,
+      /type browser is not supported.*COMPATIBILITY/,
     ],
     [
       "a namespace that is none",
@@ -151,6 +151,12 @@ describe("an upload", () => {
       () => modules({ bindings: [{ name: "B", type: "r2_bucket", bucket_name: "x" }] }),
       10085,
       /not found/,
+    ],
+    [
+      "a queue that is not there",
+      () => modules({ bindings: [{ name: "Q", type: "queue", queue_name: "x" }] }),
+      10104,
+      /^Queue "x" does not exist/,
     ],
     [
       "a service that is not there",
