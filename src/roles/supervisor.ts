@@ -20,9 +20,11 @@ import { routerSettings } from "#roles/egress-rules.ts";
 import { ensureKeys, readKeys } from "#roles/keys.ts";
 import { definitions } from "#roles/service-definitions.ts";
 import { compatibilityChecker } from "#runtime/compatibility-checker.ts";
-import { parseFrontName, sweepProcessFolders, type FrontSockets } from "#runtime/front-launch.ts";
+import { parseProcessName, sweepProcessFolders, type FrontParts, type FrontSockets, type ObjectsPlace } from "#runtime/front-launch.ts";
 import { FrontWatch } from "#runtime/front-watch.ts";
 import { Fronts } from "#runtime/fronts.ts";
+import { serveOwnerDoors } from "#runtime/owner-doors.ts";
+import { Owners } from "#runtime/owners.ts";
 import { Ingresses } from "#runtime/ingresses.ts";
 import { keepLogsSmall } from "#runtime/log-files.ts";
 import { logOutcome } from "#runtime/outcome-log.ts";
@@ -58,29 +60,32 @@ export async function startSupervisor(config: Config): Promise<RunningSupervisor
   const services = new Services({ instance, changed });
   const ingresses = ingressesOf(config, runtime, services);
   const desired = desiredReader(data.controlDb, config.appDomain);
+  const parts: FrontParts = {
+    data,
+    runtime,
+    workerd,
+    sandbox,
+    buildId,
+    sealKey: keys.seal,
+    environment: pickTimeZone(environment),
+    configure: configureWith(config, keys.capability, newestDate),
+  };
+  const startsAtOnce = startsPerCore * availableParallelism();
   const fronts = new Fronts({
     instance,
-    parts: {
-      data,
-      runtime,
-      workerd,
-      sandbox,
-      buildId,
-      sealKey: keys.seal,
-      environment: pickTimeZone(environment),
-      configure: configureWith(config, keys.capability, newestDate),
-    },
+    parts,
     trialLimits: { cpuMs: config.startupCpuMs, wallMs: config.startupMs, memoryBytes: config.memoryBytes },
     drainMs: config.drainMs,
     drainingMax: config.drainingMax,
-    startsAtOnce: startsPerCore * availableParallelism(),
+    startsAtOnce,
     async openRequests(socket) {
       const { requests, webSockets } = await ingresses.open(socket);
       return requests + webSockets;
     },
     changed,
   });
-  const watch = watchOf(config, { fronts, ingresses, capabilityKey: keys.capability });
+  const owners = new Owners({ instance, parts, idleMs: config.idleMs, startsAtOnce, changed });
+  const watch = watchOf(config, { fronts, owners, ingresses, capabilityKey: keys.capability });
   const own = definitions({ config, data, runtime, keys, buildId, workerd, environment });
   supervisor = new Supervisor({
     instance,
@@ -88,6 +93,7 @@ export async function startSupervisor(config: Config): Promise<RunningSupervisor
     services,
     ingresses,
     fronts,
+    owners,
     watch,
     always: own.always,
     egress: own.egress,
@@ -108,6 +114,12 @@ export async function startSupervisor(config: Config): Promise<RunningSupervisor
   const running = supervisor;
   const server = createWireServer(supervisorHandler(running));
   await server.listen(runtime.supervisor);
+  const doors = await serveOwnerDoors({
+    workersFolder: runtime.workers,
+    capabilityKey: keys.capability,
+    wake: async (workerId) => owners.wake(workerId),
+    trustMs: owners.trustMs,
+  });
   const logFiles = keepLogsSmall(async () => [
     ...(await readdir(data.logs)).map((name) => join(data.logs, name)),
     ...fronts.logFiles(),
@@ -120,6 +132,7 @@ export async function startSupervisor(config: Config): Promise<RunningSupervisor
       logFiles.stop();
       await server.close();
       await running.stop();
+      await doors.close();
       desired.close();
       await rm(instance, { recursive: true, force: true });
     },
@@ -139,21 +152,27 @@ function ingressesOf(config: Config, runtime: RuntimeLayout, services: Services)
 
 async function prepareFolders(data: DataLayout, runtime: RuntimeLayout): Promise<void> {
   await ensureKeys(data);
-  for (const folder of [data.logs, data.control, data.state, data.ai, data.ingress, data.modules])
+  for (const folder of [data.logs, data.control, data.state, data.ai, data.ingress, data.modules, data.objects])
     await mkdir(folder, { recursive: true, mode: 0o700 });
-  const running = findChildren(runtime.root).map(({ mark }) => parseFrontName(mark.name)?.processId ?? "");
+  const running = findChildren(runtime.root).map(({ mark }) => parseProcessName(mark.name)?.processId ?? "");
   await sweepProcessFolders({ data, runtime }, new Set(running));
 }
 
 /** What is looked at while Workers run, and who is told of what is found. */
 function watchOf(
   config: Config,
-  { fronts, ingresses, capabilityKey }: { fronts: Fronts; ingresses: Ingresses; capabilityKey: Buffer },
+  {
+    fronts,
+    owners,
+    ingresses,
+    capabilityKey,
+  }: { fronts: Fronts; owners: Owners; ingresses: Ingresses; capabilityKey: Buffer },
 ): FrontWatch {
   const { worker } = runtimeLayout(config.runtime ?? "");
   const { idleMs, cpuMs, memoryBytes } = config;
   return new FrontWatch({
     fronts,
+    owners,
     frontsMax: config.frontsMax === 0 ? availableParallelism() : config.frontsMax,
     idleMs,
     cpuMs,
@@ -169,7 +188,7 @@ function watchOf(
 function configureWith(config: Config, capabilityKey: Buffer, newestDate: string) {
   const data = dataLayout(config.data);
   const runtime = runtimeLayout(config.runtime ?? "");
-  return async (version: RunnableVersion, sockets: FrontSockets): Promise<WorkerConfig> => {
+  return async (version: RunnableVersion, sockets: FrontSockets, objects?: ObjectsPlace): Promise<WorkerConfig> => {
     const types = version.assets ? JSON.parse(await readFile(data.assetManifest(version.assets.tree), "utf8")) : {};
     return workerConfig(version, {
       layout: runtime.worker(version.workerId),
@@ -179,6 +198,8 @@ function configureWith(config: Config, capabilityKey: Buffer, newestDate: string
       contentTypes: new Map(Object.entries(types as Record<string, string>)),
       router: routerSettings(config),
       newestDate,
+      ownerSocket: (workerId) => runtime.owner(workerId).debug,
+      objects,
       // V8 collects the harder the nearer the heap comes to it; the process ends before, since it is more than the heap.
       v8Flags: heapFlags(config.memoryBytes),
       pieces: {

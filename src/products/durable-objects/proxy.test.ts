@@ -4,7 +4,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { configText, embed, type CapnpValue } from "#core/capnp-text.ts";
 import type { ConfigFile } from "#runtime/binding-pieces.ts";
 import { createWireServer, type WireServer } from "#http/wire/server.ts";
-import { drainPath, replacedText } from "#products/durable-objects/broker-protocol.ts";
+import { drainPath, replacedText, trustHeader } from "#products/durable-objects/broker-protocol.ts";
 import { frontNamespaceBinding, frontObjects, ownerObjects } from "#products/durable-objects/front-piece.ts";
 import { send, startWorkerd, temporaryFolder, type TestWorkerd } from "../../../test/support/workerd.ts";
 
@@ -130,7 +130,7 @@ beforeAll(async () => {
   wake = createWireServer(async () => {
     woken++;
     await (starting ??= startAnew().finally(() => (starting = undefined)));
-    return { status: 200, body: replaced ? replacedText : "" };
+    return { status: 200, headers: { [trustHeader]: "1000" }, body: replaced ? replacedText : "" };
   });
   await wake.listen(at("wake.sock"));
   owner = await startOwner();

@@ -91,6 +91,7 @@ export async function draftVersion(
     compatibilityFlags: metadata.compatibility_flags,
     bindings: plan.resolved,
     assets,
+    ownNamespaces: [],
   };
   return {
     runnable,
