@@ -146,7 +146,8 @@ export class WorkersApi implements AsyncDisposable {
       findD1Host: async (accountId, id) => (accountId === this.account && id === database ? 1 : undefined),
       findBucketId: async (accountId, { name }) =>
         accountId === this.account && name === "files" && !this.gone.has("r2") ? "bucket-id" : undefined,
-      hasWorker: async (accountId, name) => (await workerStore(db).find(accountId, name)) !== undefined,
+      findNamespace: async () => undefined,
+    hasWorker: async (accountId, name) => (await workerStore(db).find(accountId, name)) !== undefined,
     };
   }
 

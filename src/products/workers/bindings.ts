@@ -1,6 +1,6 @@
 import { isHexId, isUuid } from "#core/ids.ts";
 import { workerErrors } from "#products/workers/errors.ts";
-import type { ResolvedBinding } from "#products/workers/runnable.ts";
+import type { OwnNamespace, ResolvedBinding } from "#products/workers/runnable.ts";
 import { limits, type ApiBinding } from "#products/workers/schema.ts";
 
 /** What an upload may bind, looked up in the products that hold it. Everything is of the account or does not exist. */
@@ -9,11 +9,12 @@ export interface Resources {
   findD1Host(accountId: string, databaseId: string): Promise<number | undefined>;
   findBucketId(accountId: string, bucket: { name: string; jurisdiction?: string }): Promise<string | undefined>;
   hasWorker(accountId: string, name: string): Promise<boolean>;
+  findNamespace(accountId: string, scriptName: string, className: string): Promise<(OwnNamespace & { owner: string }) | undefined>;
 }
 
 /** Cloudflare's binding types that Solum lacks (wrangler-api §3.5). A name that is not here is a mistake of the caller. */
 const lacking = new Set(
-  `queue durable_object_namespace workflow vectorize hyperdrive analytics_engine ratelimit dispatch_namespace send_email
+  `queue workflow vectorize hyperdrive analytics_engine ratelimit dispatch_namespace send_email
    secrets_store_secret secret_key mtls_certificate pipelines browser images worker_loader stream media analytics websearch
    logfwdr ai_search ai_search_namespace agent_memory artifacts vpc_service vpc_network flagship k2`.split(/\s+/),
 );
@@ -25,6 +26,8 @@ export type BindingRequest = {
   scriptName: string;
   format: "modules" | "service-worker" | "assets-only";
   hasAssets: boolean;
+  workerId: string;
+  ownNamespaces: readonly OwnNamespace[];
   /** Bindings of the upload. */
   wanted: readonly RawBinding[];
   /** Types of the previous version's bindings to keep; secrets are kept in any case. */
@@ -135,6 +138,17 @@ async function resolve(request: BindingRequest, binding: Binding, resources: Res
       const bucketId = await resources.findBucketId(accountId, bucket);
       if (bucketId === undefined) throw workerErrors.r2NotFound(bucket.name);
       return { name, type, bucketId };
+    }
+    case "durable_object_namespace": {
+      const className = text(binding, "class_name");
+      const script = typeof binding["script_name"] === "string" ? binding["script_name"] : request.scriptName;
+      const own = request.ownNamespaces.find((one) => one.className === className);
+      const found =
+        script === request.scriptName
+          ? own && { ...own, owner: request.workerId }
+          : await resources.findNamespace(accountId, script, className);
+      if (!found) throw workerErrors.unsupportedBinding(name, type);
+      return { name, type, ...found };
     }
     case "service":
       return resolveService(request, binding, resources);

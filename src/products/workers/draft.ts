@@ -1,3 +1,5 @@
+import { planMigrations } from "#products/durable-objects/migrations.ts";
+import type { Migrations } from "#products/durable-objects/schema.ts";
 import { createHash } from "node:crypto";
 import { newUuid } from "#core/ids.ts";
 import { givenAnnotations } from "#products/workers/annotations.ts";
@@ -52,12 +54,38 @@ export async function draftVersion(
     [...upload.parts.keys()].map((name, index) => [name, staged.hashes[modules.length + index] ?? ""]),
   );
   const assets = await assetsOf(parts, worker, { upload, previous, recentTrees });
+  const exported = format === "modules" ? await exportsOf(upload.modules) : [];
+  const migrated = planMigrations({
+    accountId: worker.accountId,
+    workerId: worker.id,
+    current: (previous?.runnable.ownNamespaces ?? []).map(({ namespaceId: id, className, sqlite }) => ({
+      id,
+      className,
+      sqlite,
+      accountId: worker.accountId,
+      workerId: worker.id,
+      createdOn: now,
+    })),
+    currentTag: undefined,
+    migrations: metadata.migrations as Migrations | undefined,
+    exported: new Set(exported),
+    bound: new Set(),
+    findOther: () => undefined,
+    now,
+  });
+  const ownNamespaces = migrated.namespaces.map(({ id: namespaceId, className, sqlite }) => ({
+    namespaceId,
+    className,
+    sqlite,
+  }));
   const plan = await planBindings(
     {
       accountId: worker.accountId,
       scriptName: worker.name,
       format,
       hasAssets: assets !== undefined,
+      workerId: worker.id,
+      ownNamespaces,
       wanted: metadata.bindings,
       keep: metadata.keep_bindings,
       previous: previous?.bindings ?? [],
@@ -86,12 +114,12 @@ export async function draftVersion(
     createdOn: now,
     format,
     modules,
-    exports: format === "modules" ? await exportsOf(upload.modules) : [],
+    exports: exported,
     compatibilityDate: metadata.compatibility_date ?? oldestDate,
     compatibilityFlags: metadata.compatibility_flags,
     bindings: plan.resolved,
     assets,
-    ownNamespaces: [],
+    ownNamespaces,
   };
   return {
     runnable,
@@ -125,7 +153,6 @@ async function assetsOf(
 /** Refuses what Solum cannot run, and dates and flags that workerd would not take. */
 export async function refuseUnsupported({ metadata, modules }: Upload, parts: Parts): Promise<void> {
   const strict = parts.unsupportedBindings === "refuse";
-  if (strict && metadata.migrations) throw workerErrors.unsupported("A Durable Object migration");
   if (strict && metadata.exports && Object.keys(metadata.exports).length > 0)
     throw workerErrors.unsupported("Declaring exports (Durable Objects)");
   if (strict && metadata.containers && metadata.containers.length > 0) throw workerErrors.unsupported("A container");
