@@ -84,7 +84,7 @@ export async function startSupervisor(config: Config): Promise<RunningSupervisor
     },
     changed,
   });
-  const owners = new Owners({ instance, parts, idleMs: config.idleMs, startsAtOnce, changed });
+  const owners = new Owners({ instance, parts, idleMs: config.idleMs, startsAtOnce, clients: () => fronts.all(), changed });
   const watch = watchOf(config, { fronts, owners, ingresses, capabilityKey: keys.capability });
   const own = definitions({ config, data, runtime, keys, buildId, workerd, environment });
   supervisor = new Supervisor({

@@ -4,11 +4,13 @@ import { readFileSync } from "node:fs";
 const listens = 0x10000;
 const connected = "03";
 
-/** Connections that the process `pid` has accepted on the unix socket `path` and that are still open. */
+/**
+ * Connections to the unix socket `path` that are open in the network namespace of the process `pid`. The kernel counts both
+ * ends to where the client is, not to where the socket listens.
+ */
 export function openConnections(pid: number, path: string): number {
   let text: string;
   try {
-    // Of the process's own network namespace: from ours its sockets cannot be seen.
     text = readFileSync(`/proc/${pid}/net/unix`, "latin1");
   } catch {
     return 0;

@@ -6,7 +6,7 @@ import { createLogger } from "#core/log.ts";
 import { stopChild, type Child } from "#runtime/child.ts";
 import { StartGate } from "#runtime/start-gate.ts";
 import type { Front, FrontSurroundings } from "#runtime/front.ts";
-import { describeFront, parseProcessName, type FrontParts, type Startable } from "#runtime/front-launch.ts";
+import { describeFront, ownersOf, parseProcessName, type FrontParts, type Startable } from "#runtime/front-launch.ts";
 import { Alarms } from "#runtime/object-alarms.ts";
 import { openConnections } from "#runtime/open-connections.ts";
 import { Owner } from "#runtime/owner.ts";
@@ -34,6 +34,8 @@ export type OwnersOptions = {
   /** An owner that nobody is connected to for so long is put to sleep. */
   idleMs: number;
   startsAtOnce: number;
+  /** Processes that may be connected to owners, with the versions they run. */
+  clients: () => Iterable<{ front: Front }>;
   changed: () => void;
 };
 
@@ -179,7 +181,7 @@ export class Owners {
     this.#looking = true;
     try {
       for (const owner of this.#owners.values()) {
-        if (await isInUse(owner, this.#options.parts.runtime.owner(owner.workerId).debug))
+        if (owner.front && (this.#isConnected(owner.workerId) || (await isAtWork(owner.front))))
           owner.usedAt = performance.now();
         const isIdle = () => performance.now() - owner.usedAt >= this.#options.idleMs;
         if (!owner.front || !isIdle()) continue;
@@ -194,16 +196,26 @@ export class Owners {
     }
   }
 
+  /** Whether a process is connected to a Worker's objects: calls, WebSockets, streams and stubs all hold a connection. */
+  #isConnected(workerId: string): boolean {
+    const { debug } = this.#options.parts.runtime.owner(workerId);
+    for (const { front } of [...this.#options.clients(), ...this.all()]) {
+      const { pid } = front.keeper;
+      const mayCall = !front.startable || ownersOf(front.startable.version).includes(workerId);
+      if (pid !== undefined && mayCall && openConnections(pid, debug) > 0) return true;
+    }
+    return false;
+  }
+
   #inBackground(work: Promise<unknown>): void {
     work.catch((error: unknown) => log.error("a Worker's objects have no process", { error: messageOf(error) }));
   }
 }
 
-/** Whether somebody is connected to its objects (calls, WebSockets, streams and stubs all are), or one of them is at work. */
-async function isInUse({ front }: Owner, debugSocket: string): Promise<boolean> {
-  const pid = front?.keeper.pid;
-  if (!front?.sockets || pid === undefined) return false;
-  if (openConnections(pid, debugSocket) > 0) return true;
+/** Whether an object does something that nobody waits for: an alarm, work after an answer. */
+async function isAtWork(front: Front): Promise<boolean> {
+  // One that is just starting does so for somebody.
+  if (!front.sockets) return true;
   const { body } = await askSocket(front.sockets.probe, { ms: limits.answerMs }).catch(() => ({ body: "" }));
   // One that does not answer computes, or has ended, which its keeper sees.
   if (body === "") return true;

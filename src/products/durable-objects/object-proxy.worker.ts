@@ -85,7 +85,8 @@ class Line {
   /** Runs one call. One that the owner says it has not begun is sent again once its successor is there. */
   async run<T>(call: (stub: Record<string, unknown>) => Promise<T>): Promise<T> {
     for (let attempt = 1; ; attempt++) {
-      if (Date.now() > (upUntilMs.get(this.#owner.address) ?? 0)) await this.#wake();
+      // Nobody puts an owner to sleep while the supervisor is gone: what ran then still runs.
+      if (Date.now() > (upUntilMs.get(this.#owner.address) ?? 0)) await this.#wake({ insist: attempt > 1 });
       const link = (this.#link ??= this.#open());
       try {
         const answer = await call(link.stub);
@@ -102,7 +103,7 @@ class Line {
           upUntilMs.delete(this.#owner.address);
         }
         // A process that was replaced had no time to say so to every call: whoever starts the next one knows.
-        if (verdict === "lost") throw link.updated || (await this.#wake()) === replacedText ? codeUpdated() : error;
+        if (verdict === "lost") throw link.updated || (await this.#wake({ insist: true })) === replacedText ? codeUpdated() : error;
         if (attempt === limits.attempts) throw error;
       }
     }
@@ -130,13 +131,14 @@ class Line {
     return link;
   }
 
-  async #wake(): Promise<string> {
-    this.#waking ??= this.#askForOwner().finally(() => (this.#waking = undefined));
+  async #wake({ insist }: { insist: boolean }): Promise<string> {
+    this.#waking ??= this.#askForOwner(insist).finally(() => (this.#waking = undefined));
     return this.#waking;
   }
 
-  async #askForOwner(): Promise<string> {
-    const response = await this.#untilAsked();
+  async #askForOwner(insist: boolean): Promise<string> {
+    const response = await this.#untilAsked(insist);
+    if (!response) return "";
     const text = await response.text();
     if (!response.ok) throw new Error(text);
     trustMs = Number(response.headers.get(trustHeader) ?? 0);
@@ -144,12 +146,14 @@ class Line {
     return text;
   }
 
-  async #untilAsked(): Promise<Response> {
+  /** Undefined when there is nobody to be asked, and that was not insisted on. */
+  async #untilAsked(insist: boolean): Promise<Response | undefined> {
     const end = Date.now() + limits.wakeMs;
     for (;;) {
       try {
         return await this.#owner.wake.fetch(`http://owner${wakePath}`, { method: "POST" });
       } catch (error) {
+        if (!insist) return undefined;
         if (Date.now() > end) throw error;
         await scheduler.wait(limits.wakePauseMs);
       }
