@@ -10,6 +10,7 @@ import type { RunnableVersion } from "#products/workers/runnable.ts";
 import type { ChildSpec } from "#runtime/child.ts";
 import { socketNames } from "#runtime/routes.ts";
 import type { Launch, Running } from "#runtime/keeper.ts";
+import { ownersOf } from "#runtime/object-pieces.ts";
 import { sandboxed, type Sandbox, type View } from "#runtime/sandbox.ts";
 import type { WorkerConfig } from "#runtime/worker-config.ts";
 
@@ -205,12 +206,6 @@ function viewOf(
     ],
     writable: [runtime.socketsOf(processId), ...own],
   };
-}
-
-/** Workers whose objects a version can call: its own, bound or not, and those of the Workers that it binds. */
-export function ownersOf({ workerId, ownNamespaces, bindings }: RunnableVersion): string[] {
-  const bound = bindings.flatMap((binding) => (binding.type === "durable_object_namespace" ? [binding.owner] : []));
-  return [...new Set([...(ownNamespaces.length > 0 ? [workerId] : []), ...bound])];
 }
 
 /** Removes what processes left that no longer run: a supervisor that is killed cannot. */

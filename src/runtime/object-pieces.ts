@@ -1,4 +1,5 @@
 import { externalService } from "#core/binding-piece.ts";
+import { namespacePrefix } from "#runtime/entry/namespaces.ts";
 import { signCapability } from "#core/capability.ts";
 import type { CapnpValue } from "#core/capnp-text.ts";
 import type { WorkerLayout } from "#core/layout.ts";
@@ -9,7 +10,6 @@ import {
   type ReachedNamespace,
 } from "#products/durable-objects/front-piece.ts";
 import type { ResolvedBinding, RunnableVersion } from "#products/workers/runnable.ts";
-import { ownersOf } from "#runtime/front-launch.ts";
 
 /** Kind of the capability to have the process of another's objects, or one's own, started; the resource is its Worker's id. */
 export const ownerCapability = "owner";
@@ -22,6 +22,12 @@ export function namespaceBinding(binding: NamespaceBinding, version: RunnableVer
   const own = version.ownNamespaces.find((one) => one.namespaceId === namespaceId);
   if (isOwner && own && owner === version.workerId) return { name, durableObjectNamespace: own.className };
   return frontNamespaceBinding(name, namespaceId);
+}
+
+/** Workers whose objects a version can call: its own, bound or not, and those of the Workers that it binds. */
+export function ownersOf({ workerId, ownNamespaces, bindings }: RunnableVersion): string[] {
+  const bound = bindings.flatMap((binding) => (binding.type === "durable_object_namespace" ? [binding.owner] : []));
+  return [...new Set([...(ownNamespaces.length > 0 ? [workerId] : []), ...bound])];
 }
 
 type Options = {
@@ -65,4 +71,12 @@ function reachedBy(binding: ResolvedBinding): ReachedNamespace[] {
   if (binding.type !== "durable_object_namespace") return [];
   const { namespaceId, sqlite, owner } = binding;
   return [{ namespaceId, sqlite, owner }];
+}
+
+/**
+ * In a process that has not the Worker's objects: its own namespaces, for `ctx.exports`, which has nothing but the classes there.
+ * The entry module takes them out of `env`.
+ */
+export function exportedNamespaces({ ownNamespaces: own }: RunnableVersion): CapnpValue[] {
+  return own.map(({ className, namespaceId }) => frontNamespaceBinding(namespacePrefix + className, namespaceId));
 }

@@ -7,7 +7,7 @@ import { assetsService, assetsServiceConfig } from "#runtime/assets-config.ts";
 import { bindingPieces, type ConfigFile, type PieceMakers } from "#runtime/binding-pieces.ts";
 import { entryLibrary, entryModule, mainModule, probeEntrypoint } from "#runtime/entry-module.ts";
 import { ownerObjects } from "#products/durable-objects/front-piece.ts";
-import { reachedObjects } from "#runtime/object-pieces.ts";
+import { exportedNamespaces, reachedObjects } from "#runtime/object-pieces.ts";
 import { routerCacheEntrypoint, routerService, routerServices } from "#runtime/router-config.ts";
 import type { RouterSettings } from "#runtime/router-settings.ts";
 import { privateHeaders } from "#runtime/routes.ts";
@@ -72,7 +72,7 @@ export function workerConfig(accepted: RunnableVersion, options: WorkerConfigOpt
         ...owned?.worker,
         compatibilityDate: version.compatibilityDate,
         compatibilityFlags: flagsOf(version),
-        bindings: [...pieces.bindings, ...program.bindings],
+        bindings: [...pieces.bindings, ...program.bindings, ...(objects ? [] : exportedNamespaces(version))],
         globalOutbound: routerService,
         cacheApiOutbound: { name: routerService, entrypoint: routerCacheEntrypoint },
       },

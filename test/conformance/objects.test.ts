@@ -40,6 +40,7 @@ test("a Worker sees of its objects what it would see on Cloudflare", async () =>
     fetch: "POST /path body",
     other: 1,
     exports: 0,
+    frontExports: [6, ["ROOM"]],
     badId: ["TypeError", "Invalid Durable Object ID: must be 64 hex digits", false, false],
     foreignId: ["TypeError", "Durable Object ID is not valid for this namespace.", false, false],
   });
@@ -131,7 +132,7 @@ test("objects that nobody uses have no process; a call starts one, and so does a
   });
 });
 
-const owners = () => ownerProcesses(solum);
+const owners = () => ownerProcesses(solum.runtime);
 
 function ownerPid(): number {
   const running = owners();

@@ -84,12 +84,13 @@ const checks = {
   fetch: async ({ ROOM }) => (await ROOM.getByName("a").fetch("http://x/path", { method: "POST", body: "body" })).text(),
   other: ({ ROOM }) => ROOM.getByName("a").callOther("other"),
   exports: ({ ROOM }) => ROOM.getByName("a").viaExports("nobody"),
+  frontExports: async (env, ctx) => [await ctx.exports.Room.getByName("rpc").read(), Object.keys(env)],
   badId: ({ ROOM }) => thrown(async () => ROOM.idFromString("zz")),
   foreignId: ({ ROOM }) => thrown(async () => ROOM.idFromString("00".repeat(32))),
 };
 
 export default {
-  async fetch(request, env) {
+  async fetch(request, env, ctx) {
     const [, what, name = "a", value = "0"] = new URL(request.url).pathname.split("/");
     if (what === "socket") return env.ROOM.getByName("socket").fetch(request);
     if (what === "call") {
@@ -99,7 +100,7 @@ export default {
     }
     if (what === "checks") {
       const answers = {};
-      for (const [check, run] of Object.entries(checks)) answers[check] = await thrown(() => run(env)).then(([, ...a]) => a.length === 1 ? a[0] : ["threw", ...a]);
+      for (const [check, run] of Object.entries(checks)) answers[check] = await thrown(() => run(env, ctx)).then(([, ...a]) => a.length === 1 ? a[0] : ["threw", ...a]);
       return Response.json(answers);
     }
     return new Response(RELEASE);
@@ -118,16 +119,18 @@ export const objectsMetadata = {
   migrations: { new_tag: "v1", steps: [{ new_sqlite_classes: ["Room"] }] },
 };
 
+export type ObjectAnswer = { result?: number; error?: unknown[] };
+
 /** Calls a method of the object `name` through the Worker: `{result}`, or `{error}` as the Worker caught it. */
 export async function callObject(
   solum: Solum,
   { name, method, args = [], worker = "objects" }: { name: string; method: string; args?: number[]; worker?: string },
-): Promise<unknown> {
+): Promise<ObjectAnswer> {
   const { status, text } = await solum.request(`${worker}.localhost`, `/call/${name}/${[method, ...args].join(",")}`);
-  return status === 200 ? JSON.parse(text) : { error: [status, text] };
+  return status === 200 ? (JSON.parse(text) as ObjectAnswer) : { error: [status, text] };
 }
 
-/** The processes that have objects. */
-export function ownerProcesses(solum: Solum): ReturnType<typeof findChildren> {
-  return findChildren(solum.runtime).filter(({ mark }) => mark.name.startsWith("owner/"));
+/** The processes that have objects; `runtime` is the instance's. */
+export function ownerProcesses(runtime: string): ReturnType<typeof findChildren> {
+  return findChildren(runtime).filter(({ mark }) => mark.name.startsWith("owner/"));
 }
