@@ -20,7 +20,13 @@ import { routerSettings } from "#roles/egress-rules.ts";
 import { ensureKeys, readKeys } from "#roles/keys.ts";
 import { definitions } from "#roles/service-definitions.ts";
 import { compatibilityChecker } from "#runtime/compatibility-checker.ts";
-import { parseProcessName, sweepProcessFolders, type FrontParts, type FrontSockets, type ObjectsPlace } from "#runtime/front-launch.ts";
+import {
+  parseProcessName,
+  sweepProcessFolders,
+  type FrontParts,
+  type FrontSockets,
+  type ObjectsPlace,
+} from "#runtime/front-launch.ts";
 import { FrontWatch } from "#runtime/front-watch.ts";
 import { Fronts } from "#runtime/fronts.ts";
 import { serveOwnerDoors } from "#runtime/owner-doors.ts";
@@ -70,21 +76,7 @@ export async function startSupervisor(config: Config): Promise<RunningSupervisor
     environment: pickTimeZone(environment),
     configure: configureWith(config, keys.capability, newestDate),
   };
-  const startsAtOnce = startsPerCore * availableParallelism();
-  const fronts = new Fronts({
-    instance,
-    parts,
-    trialLimits: { cpuMs: config.startupCpuMs, wallMs: config.startupMs, memoryBytes: config.memoryBytes },
-    drainMs: config.drainMs,
-    drainingMax: config.drainingMax,
-    startsAtOnce,
-    async openRequests(socket) {
-      const { requests, webSockets } = await ingresses.open(socket);
-      return requests + webSockets;
-    },
-    changed,
-  });
-  const owners = new Owners({ instance, parts, idleMs: config.idleMs, startsAtOnce, clients: () => fronts.all(), changed });
+  const { fronts, owners } = processesOf(config, { instance, parts, ingresses, changed });
   const watch = watchOf(config, { fronts, owners, ingresses, capabilityKey: keys.capability });
   const own = definitions({ config, data, runtime, keys, buildId, workerd, environment });
   supervisor = new Supervisor({
@@ -114,15 +106,10 @@ export async function startSupervisor(config: Config): Promise<RunningSupervisor
   const running = supervisor;
   const server = createWireServer(supervisorHandler(running));
   await server.listen(runtime.supervisor);
-  const doors = await serveOwnerDoors({
-    workersFolder: runtime.workers,
-    capabilityKey: keys.capability,
-    wake: async (workerId) => owners.wake(workerId),
-    trustMs: owners.trustMs,
-  });
+  const doors = await serveOwnerDoors(owners, { workersFolder: runtime.workers, capabilityKey: keys.capability });
   const logFiles = keepLogsSmall(async () => [
     ...(await readdir(data.logs)).map((name) => join(data.logs, name)),
-    ...fronts.logFiles(),
+    ...[fronts, owners].flatMap((processes) => processes.logFiles()),
   ]);
   const ready = running.start();
   return {
@@ -140,6 +127,27 @@ export async function startSupervisor(config: Config): Promise<RunningSupervisor
       for (const { facts } of findChildren(instance)) if (facts.pid !== process.pid) process.kill(facts.pid, "SIGKILL");
     },
   };
+}
+
+/** Workers' processes: those that answer requests, and those that have objects. */
+function processesOf(
+  config: Config,
+  common: { instance: string; parts: FrontParts; ingresses: Ingresses; changed: () => void },
+): { fronts: Fronts; owners: Owners } {
+  const startsAtOnce = startsPerCore * availableParallelism();
+  const { idleMs, drainMs, drainingMax, startupCpuMs: cpuMs, startupMs: wallMs, memoryBytes } = config;
+  const fronts = new Fronts({
+    ...common,
+    trialLimits: { cpuMs, wallMs, memoryBytes },
+    drainMs,
+    drainingMax,
+    startsAtOnce,
+    async openRequests(socket) {
+      const { requests, webSockets } = await common.ingresses.open(socket);
+      return requests + webSockets;
+    },
+  });
+  return { fronts, owners: new Owners({ ...common, idleMs, startsAtOnce, clients: () => fronts.all() }) };
 }
 
 function ingressesOf(config: Config, runtime: RuntimeLayout, services: Services): Ingresses {

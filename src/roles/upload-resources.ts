@@ -23,8 +23,8 @@ export function uploadResources(stores: { kv: KvStore; r2: R2Store; d1: D1Store;
     async findNamespace(accountId, name, className) {
       const worker = await stores.workers.find(accountId, name);
       const [newest] = worker ? await stores.workers.listVersions(worker, { offset: 0, max: 1 }) : [];
-      const found = newest?.runnable.ownNamespaces.find((one) => one.className === className);
-      return worker && found && { ...found, owner: worker.id };
+      const namespace = newest?.runnable.ownNamespaces.find((one) => one.className === className);
+      return worker && namespace && { ...namespace, owner: worker.id };
     },
     async hasWorker(accountId, name) {
       return (await stores.workers.find(accountId, name)) !== undefined;

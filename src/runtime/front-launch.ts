@@ -74,11 +74,7 @@ export function parseProcessName(name: string): ProcessName | undefined {
 }
 
 /** Prepares a new process: its folder with the configuration and what it embeds, and how to start it. */
-export async function launchFront(
-  parts: FrontParts,
-  startable: Startable,
-  role: Role = "front",
-): Promise<FrontLaunch> {
+export async function launchFront(parts: FrontParts, startable: Startable, role: Role = "front"): Promise<FrontLaunch> {
   const processId = randomBytes(8).toString("hex");
   const { files, text, ...launch } = await describeFront(parts, startable, { processId, role });
   try {
@@ -130,8 +126,8 @@ export async function describeFront(
 ): Promise<FrontLaunch & Pick<WorkerConfig, "text" | "files">> {
   const { version, secrets } = startable;
   const { workerId, versionId } = version;
-  const name = { role, workerId, versionId, processId };
-  const running = runningFront(parts, name);
+  const processOf = { role, workerId, versionId, processId };
+  const running = runningFront(parts, processOf);
   const { folder, sockets, logFile, brokerSocket } = running;
   const owns = role === "owner" ? { folder: parts.data.objectsOf(workerId), brokerSocket } : undefined;
   const config = await parts.configure(version, sockets, owns);
@@ -146,7 +142,7 @@ export async function describeFront(
     .digest("hex")
     .slice(0, 32);
   const spec: ChildSpec = {
-    name: processName(name),
+    name: processName(processOf),
     hash,
     ...sandboxed(
       parts.sandbox,
@@ -154,7 +150,7 @@ export async function describeFront(
         command: parts.workerd,
         args: ["serve", "--experimental", `--debug-port=unix:${sockets.debug}`, join(folder, "config.capnp")],
       },
-      viewOf(parts, version, name),
+      viewOf(parts, version, processOf),
     ),
     environment: { ...parts.environment, ...texts },
     logFile,

@@ -31,15 +31,17 @@ export class Alarms {
     this.forget(workerId);
     const turn = Symbol(workerId);
     this.#reading.set(workerId, turn);
-    nextAlarmMs(folder).then(
-      (atMs) => {
-        // It was woken meanwhile, and what was read is of before.
-        if (this.#reading.get(workerId) !== turn) return;
-        this.#reading.delete(workerId);
-        if (atMs !== undefined) this.#set(workerId, folder, atMs);
-      },
-      (error: unknown) => log.error("a Worker's alarms cannot be read", { workerId, error: messageOf(error) }),
+    this.#read(workerId, folder, turn).catch((error: unknown) =>
+      log.error("a Worker's alarms cannot be read", { workerId, error: messageOf(error) }),
     );
+  }
+
+  async #read(workerId: string, folder: string, turn: symbol): Promise<void> {
+    const atMs = await nextAlarmMs(folder);
+    // It was woken meanwhile, and what was read is of before.
+    if (this.#reading.get(workerId) !== turn) return;
+    this.#reading.delete(workerId);
+    if (atMs !== undefined) this.#set(workerId, folder, atMs);
   }
 
   /** Its process runs: that sees to its own alarms. */

@@ -43,7 +43,7 @@ type Options = {
 export function reachedObjects(version: RunnableVersion, options: Options): ReturnType<typeof frontObjects> {
   const { workerId: scope } = version;
   const isElsewhere = ({ owner }: ReachedNamespace) => options.objects === undefined || owner !== scope;
-  const all = [...ownNamespaces(version), ...version.bindings.flatMap(reachedBy)].filter(isElsewhere);
+  const all = [...reachedOwn(version), ...version.bindings.flatMap(reachedBy)].filter(isElsewhere);
   const namespaces = [...new Map(all.map((one) => [one.namespaceId, one])).values()];
   if (namespaces.length === 0) return { services: [], files: [] };
   const owners = ownersOf(version).filter((owner) => namespaces.some((one) => one.owner === owner));
@@ -63,7 +63,7 @@ export function reachedObjects(version: RunnableVersion, options: Options): Retu
   return { services: [...wakes, ...objects.services], files: objects.files };
 }
 
-function ownNamespaces({ workerId: owner, ownNamespaces: own }: RunnableVersion): ReachedNamespace[] {
+function reachedOwn({ workerId: owner, ownNamespaces: own }: RunnableVersion): ReachedNamespace[] {
   return own.map(({ namespaceId, sqlite }) => ({ namespaceId, sqlite, owner }));
 }
 

@@ -132,6 +132,11 @@ export class Owners {
     for (const { front } of this.#owners.values()) if (front) yield { front, cpuMs: front.startable?.cpuMs };
   }
 
+  /** Log files that grow, for whoever keeps them small. */
+  logFiles(): string[] {
+    return [...this.all()].flatMap(({ front }) => front.logFile ?? []);
+  }
+
   /** Workers whose owner runs. */
   workerIds(): string[] {
     return [...this.#owners.values()].filter(({ front }) => front).map(({ workerId }) => workerId);

@@ -286,7 +286,9 @@ export class Supervisor {
     const targets = Object.entries(table.targets);
     fronts.release(new Set(targets.map(([id]) => id)), new Set(targets.flatMap(([, { sockets }]) => sockets)));
     const workers = desired.workers.map(({ worker }) => worker.id);
-    await workerSockets.removeExcept(new Set([...workers, ...fronts.workerIds(), ...owners.workerIds(), ...this.#onTrial]));
+    await workerSockets.removeExcept(
+      new Set([...workers, ...fronts.workerIds(), ...owners.workerIds(), ...this.#onTrial]),
+    );
     this.#settledOnce = desired.workers.every(
       ({ worker, versions }) =>
         owners.isSettled(worker.id) && versions.every(({ version }) => fronts.isSettled(version.id)),

@@ -64,16 +64,16 @@ test("a WebSocket reaches an object that hibernates, and keeps the owner awake",
 
 test("a deploy moves the objects to the new code; what they hold stays, and no call fails", async () => {
   expect(await call("deploys", "increment")).toEqual({ result: 1 });
-  let stop = false;
+  const stop = new AbortController();
   const answers: unknown[] = [];
   const callers = Array.from({ length: 4 }, async () => {
-    while (!stop) answers.push(await call("deploys", "increment"));
+    while (!stop.signal.aborted) answers.push(await call("deploys", "increment"));
   });
   for (const release of ["two", "three"]) {
     await uploadWorker(solum, "objects", objectsRelease(release), again);
     expect(await call("deploys", "release")).toEqual({ result: release });
   }
-  stop = true;
+  stop.abort();
   await Promise.all(callers);
   const failed = answers.filter((answer) => !("result" in (answer as object)));
   // One that had begun when the old code ended is told so; nothing else fails.
@@ -100,7 +100,9 @@ test("another Worker calls the same objects, and only those that it binds", asyn
   await uploadWorker(solum, "guest", objectsRelease("guest"), { bindings: [binding] });
   await giveAddress(solum, "guest");
   expect(await call("shared", "increment")).toEqual({ result: 1 });
-  expect(await callObject(solum, { name: "shared", method: "increment", args: [5], worker: "guest" })).toEqual({ result: 6 });
+  expect(await callObject(solum, { name: "shared", method: "increment", args: [5], worker: "guest" })).toEqual({
+    result: 6,
+  });
   expect(await callObject(solum, { name: "shared", method: "release", worker: "guest" })).toEqual({ result: "four" });
 });
 

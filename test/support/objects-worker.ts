@@ -2,7 +2,7 @@ import { findChildren } from "#runtime/proc.ts";
 import type { Solum } from "./start-solum.ts";
 
 /** A Worker with Durable Objects that checks from the inside what it sees, one answer for each path. */
-export const objectsWorker = `
+const objectsWorker = `
 import { DurableObject, RpcTarget } from "cloudflare:workers";
 
 class Counter extends RpcTarget {

@@ -103,7 +103,8 @@ class Line {
           upUntilMs.delete(this.#owner.address);
         }
         // A process that was replaced had no time to say so to every call: whoever starts the next one knows.
-        if (verdict === "lost") throw link.updated || (await this.#wake({ insist: true })) === replacedText ? codeUpdated() : error;
+        if (verdict === "lost")
+          throw link.updated || (await this.#wake({ insist: true })) === replacedText ? codeUpdated() : error;
         if (attempt === limits.attempts) throw error;
       }
     }

@@ -9,7 +9,11 @@ export interface Resources {
   findD1Host(accountId: string, databaseId: string): Promise<number | undefined>;
   findBucketId(accountId: string, bucket: { name: string; jurisdiction?: string }): Promise<string | undefined>;
   hasWorker(accountId: string, name: string): Promise<boolean>;
-  findNamespace(accountId: string, scriptName: string, className: string): Promise<(OwnNamespace & { owner: string }) | undefined>;
+  findNamespace(
+    accountId: string,
+    scriptName: string,
+    className: string,
+  ): Promise<(OwnNamespace & { owner: string }) | undefined>;
 }
 
 /** Cloudflare's binding types that Solum lacks (wrangler-api §3.5). A name that is not here is a mistake of the caller. */

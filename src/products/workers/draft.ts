@@ -9,7 +9,7 @@ import type { Staged } from "#products/workers/blobs.ts";
 import type { Deployer } from "#products/workers/deployer.ts";
 import { workerErrors } from "#products/workers/errors.ts";
 import { exportsOf } from "#products/workers/module-exports.ts";
-import type { RunnableVersion, VersionAssets, VersionModule } from "#products/workers/runnable.ts";
+import type { OwnNamespace, RunnableVersion, VersionAssets, VersionModule } from "#products/workers/runnable.ts";
 import type { Version, VersionExtra, Worker } from "#products/workers/schema.ts";
 import type { Upload } from "#products/workers/upload.ts";
 
@@ -55,29 +55,7 @@ export async function draftVersion(
   );
   const assets = await assetsOf(parts, worker, { upload, previous, recentTrees });
   const exported = format === "modules" ? await exportsOf(upload.modules) : [];
-  const migrated = planMigrations({
-    accountId: worker.accountId,
-    workerId: worker.id,
-    current: (previous?.runnable.ownNamespaces ?? []).map(({ namespaceId: id, className, sqlite }) => ({
-      id,
-      className,
-      sqlite,
-      accountId: worker.accountId,
-      workerId: worker.id,
-      createdOn: now,
-    })),
-    currentTag: undefined,
-    migrations: metadata.migrations as Migrations | undefined,
-    exported: new Set(exported),
-    bound: new Set(),
-    findOther: () => undefined,
-    now,
-  });
-  const ownNamespaces = migrated.namespaces.map(({ id: namespaceId, className, sqlite }) => ({
-    namespaceId,
-    className,
-    sqlite,
-  }));
+  const ownNamespaces = namespacesOf(worker, { previous, migrations: metadata.migrations, exported, now });
   const plan = await planBindings(
     {
       accountId: worker.accountId,
@@ -148,6 +126,33 @@ async function assetsOf(
   if (metadata.assets)
     throw workerErrors.invalidUpload("metadata.assets.jwt is missing: finish an assets upload session first");
   return undefined;
+}
+
+/** The Worker's namespaces after an upload's migrations. */
+function namespacesOf(
+  { accountId, id: workerId }: Worker,
+  given: { previous: Version | undefined; migrations: unknown; exported: readonly string[]; now: string },
+): OwnNamespace[] {
+  const { previous, migrations, exported, now } = given;
+  const { namespaces } = planMigrations({
+    accountId,
+    workerId,
+    current: (previous?.runnable.ownNamespaces ?? []).map(({ namespaceId: id, className, sqlite }) => ({
+      id,
+      className,
+      sqlite,
+      accountId,
+      workerId,
+      createdOn: now,
+    })),
+    currentTag: undefined,
+    migrations: migrations as Migrations | undefined,
+    exported: new Set(exported),
+    bound: new Set(),
+    findOther: () => undefined,
+    now,
+  });
+  return namespaces.map(({ id: namespaceId, className, sqlite }) => ({ namespaceId, className, sqlite }));
 }
 
 /** Refuses what Solum cannot run, and dates and flags that workerd would not take. */
