@@ -16,7 +16,9 @@ let solum: Solum;
 /** The same for every supervisor of these folders. */
 let runtime: string;
 beforeAll(async () => {
-  solum = await Solum.start();
+  solum = new Solum();
+  solum.writeConfig({ unsupportedBindings: "stub" });
+  await solum.start();
   runtime = solum.runtime;
   await uploadWorker(solum, "objects", objectsRelease("one"), objectsMetadata);
   await giveAddress(solum, "objects");

@@ -144,6 +144,8 @@ async function resolve(request: BindingRequest, binding: Binding, resources: Res
       return { name, type, bucketId };
     }
     case "durable_object_namespace": {
+      // Until namespaces are kept by the control process this is only for tests of what runs them.
+      if (request.unsupportedBindings === "refuse") return lackingBinding(request, name, type);
       const className = text(binding, "class_name");
       const script = typeof binding["script_name"] === "string" ? binding["script_name"] : request.scriptName;
       const own = request.ownNamespaces.find((one) => one.className === className);
@@ -151,7 +153,7 @@ async function resolve(request: BindingRequest, binding: Binding, resources: Res
         script === request.scriptName
           ? own && { ...own, owner: request.workerId }
           : await resources.findNamespace(accountId, script, className);
-      if (!found) throw workerErrors.unsupportedBinding(name, type);
+      if (!found) return lackingBinding(request, name, type);
       return { name, type, ...found };
     }
     case "service":

@@ -158,6 +158,7 @@ function namespacesOf(
 /** Refuses what Solum cannot run, and dates and flags that workerd would not take. */
 export async function refuseUnsupported({ metadata, modules }: Upload, parts: Parts): Promise<void> {
   const strict = parts.unsupportedBindings === "refuse";
+  if (strict && metadata.migrations) throw workerErrors.unsupported("A Durable Object migration");
   if (strict && metadata.exports && Object.keys(metadata.exports).length > 0)
     throw workerErrors.unsupported("Declaring exports (Durable Objects)");
   if (strict && metadata.containers && metadata.containers.length > 0) throw workerErrors.unsupported("A container");
