@@ -36,6 +36,8 @@ export class Owner {
   #startable: Startable;
   #front: Front | undefined;
   #launch: { brokerSocket: string } | undefined;
+  /** For the next process, before the present one has ended. */
+  #prepared: FrontLaunch | undefined;
   /** Changes that are under way or wait for their turn. */
   #turns = 0;
   #last: Promise<unknown> = Promise.resolve();
@@ -94,12 +96,16 @@ export class Owner {
       if (startable.version.versionId === this.versionId) return;
       this.#startable = startable;
       if (!this.#front) return;
+      // All that can be done before calls have to wait.
+      const prepared = await this.#prepare(startable);
       const began = performance.now();
       await this.#end(updatedText, limits.drainMs);
+      const endedMs = Math.round(performance.now() - began);
       this.#swappedAt = performance.now();
+      this.#prepared = prepared;
       await this.#start();
       const ms = Math.round(performance.now() - began);
-      log.info("a Worker's objects have new code", { worker: startable.version.scriptName, ms });
+      log.info("a Worker's objects have new code", { worker: startable.version.scriptName, ms, endedMs });
     });
   }
 
@@ -133,7 +139,7 @@ export class Owner {
   #newFront(): Front {
     const startable = this.#startable;
     const { versionId, scriptName } = startable.version;
-    const launch = async () => this.#prepare(startable);
+    const launch = async () => this.#take(startable);
     return new Front({ workerId: this.workerId, versionId, scriptName }, this.#around, { startable, launch });
   }
 
@@ -141,10 +147,15 @@ export class Owner {
     const { data, runtime } = this.#parts;
     await privateFolder(data.objectsOf(this.workerId));
     await syncFolder(data.objects);
-    const { root, debug } = runtime.owner(this.workerId);
-    await privateFolder(root);
-    await rm(debug, { force: true });
-    const launch = await launchFront(this.#parts, startable, "owner");
+    await privateFolder(runtime.owner(this.workerId).root);
+    return launchFront(this.#parts, startable, "owner");
+  }
+
+  /** What is started now: there is no process any more. */
+  async #take(startable: Startable): Promise<FrontLaunch> {
+    const launch = this.#prepared ?? (await this.#prepare(startable));
+    this.#prepared = undefined;
+    await rm(this.#parts.runtime.owner(this.workerId).debug, { force: true });
     this.#launch = launch;
     return launch;
   }
