@@ -24,7 +24,7 @@ const layers: Record<string, readonly string[]> = {
 /** A product may see another only through an edge that stands here. One way, few, each with its reason. */
 const productEdges: Record<string, readonly string[]> = {
   // An upload checks that what it binds exists, and a version names its bindings' targets.
-  workers: ["kv", "r2", "d1", "queues"],
+  workers: ["kv", "r2", "d1", "queues", "durable-objects"],
   // A route and a custom domain lead to a Worker, and a custom domain is not a bucket's.
   zones: ["workers", "r2"],
 };

@@ -44,6 +44,11 @@ export function dataLayout(data: string) {
     /** Modules of Workers' processes that run: links to their blobs, a folder for each process, so that it sees no others. */
     modules: join(data, "modules"),
     modulesOf: (processId: string) => join(data, "modules", processId),
+    /** Durable Objects: a folder for each Worker that has some, in it one for each namespace. */
+    objects: join(data, "objects"),
+    objectsOf: (workerId: string) => join(data, "objects", workerId),
+    /** Beside the folder, which the Worker's process can write to. */
+    objectsLock: (workerId: string) => join(data, "objects", `${workerId}.lock`),
     ai: join(data, "ai"),
     aiLock: join(data, "ai", "lock"),
     aiDb: join(data, "ai", "ai.db"),
@@ -93,6 +98,9 @@ export function runtimeLayout(runtime: string) {
     process: (processId: string) => join(runtime, "p", processId),
     processSockets: join(runtime, "s"),
     socketsOf: (processId: string) => join(runtime, "s", processId),
+    /** Where a Worker's objects are called: a folder for each, which processes that call them see. */
+    owners: join(runtime, "o"),
+    owner: (workerId: string) => ownerLayout(join(runtime, "o", workerId)),
     workers: join(runtime, "w"),
     /** One Worker's sockets: all that its processes can reach. */
     worker: (workerId: string) => workerLayout(join(runtime, "w", workerId)),
@@ -100,6 +108,10 @@ export function runtimeLayout(runtime: string) {
 }
 
 export type RuntimeLayout = ReturnType<typeof runtimeLayout>;
+
+function ownerLayout(root: string) {
+  return { root, debug: join(root, "debug.sock") };
+}
 
 function workerLayout(root: string) {
   return {
@@ -112,6 +124,8 @@ function workerLayout(root: string) {
     log: join(root, "log.sock"),
     /** Service bindings and the platform's own host names: the ingress listens. */
     platform: join(root, "platform.sock"),
+    /** Has the process of objects started that the Worker binds: the supervisor listens. */
+    owner: join(root, "owner.sock"),
     /** Links to the sockets of processes that serve every Worker. */
     egress: join(root, "egress.sock"),
     d1Host: (host: number) => join(root, `d1-${host}.sock`),

@@ -21,9 +21,17 @@ import { routerSettings } from "#roles/egress-rules.ts";
 import { ensureKeys, readKeys } from "#roles/keys.ts";
 import { definitions } from "#roles/service-definitions.ts";
 import { compatibilityChecker } from "#runtime/compatibility-checker.ts";
-import { parseFrontName, sweepProcessFolders, type FrontSockets } from "#runtime/front-launch.ts";
+import {
+  parseProcessName,
+  sweepProcessFolders,
+  type FrontParts,
+  type FrontSockets,
+  type ObjectsPlace,
+} from "#runtime/front-launch.ts";
 import { FrontWatch } from "#runtime/front-watch.ts";
 import { Fronts } from "#runtime/fronts.ts";
+import { serveOwnerDoors } from "#runtime/owner-doors.ts";
+import { Owners } from "#runtime/owners.ts";
 import { Ingresses } from "#runtime/ingresses.ts";
 import { keepLogsSmall } from "#runtime/log-files.ts";
 import { logOutcome } from "#runtime/outcome-log.ts";
@@ -59,29 +67,18 @@ export async function startSupervisor(config: Config): Promise<RunningSupervisor
   const services = new Services({ instance, changed });
   const ingresses = ingressesOf(config, runtime, services);
   const desired = desiredReader(data.controlDb, config.appDomain);
-  const fronts = new Fronts({
-    instance,
-    parts: {
-      data,
-      runtime,
-      workerd,
-      sandbox,
-      buildId,
-      sealKey: keys.seal,
-      environment: pickTimeZone(environment),
-      configure: configureWith(config, keys.capability, newestDate),
-    },
-    trialLimits: { cpuMs: config.startupCpuMs, wallMs: config.startupMs, memoryBytes: config.memoryBytes },
-    drainMs: config.drainMs,
-    drainingMax: config.drainingMax,
-    startsAtOnce: startsPerCore * availableParallelism(),
-    async openRequests(socket) {
-      const { requests, webSockets } = await ingresses.open(socket);
-      return requests + webSockets;
-    },
-    changed,
-  });
-  const watch = watchOf(config, { fronts, ingresses, capabilityKey: keys.capability });
+  const parts: FrontParts = {
+    data,
+    runtime,
+    workerd,
+    sandbox,
+    buildId,
+    sealKey: keys.seal,
+    environment: pickTimeZone(environment),
+    configure: configureWith(config, keys.capability, newestDate),
+  };
+  const { fronts, owners } = processesOf(config, { instance, parts, ingresses, changed });
+  const watch = watchOf(config, { fronts, owners, ingresses, capabilityKey: keys.capability });
   const own = definitions({ config, data, runtime, keys, buildId, workerd, environment });
   supervisor = new Supervisor({
     instance,
@@ -89,6 +86,7 @@ export async function startSupervisor(config: Config): Promise<RunningSupervisor
     services,
     ingresses,
     fronts,
+    owners,
     watch,
     always: own.always,
     egress: own.egress,
@@ -109,9 +107,10 @@ export async function startSupervisor(config: Config): Promise<RunningSupervisor
   const running = supervisor;
   const server = createWireServer(supervisorHandler(running));
   await server.listen(runtime.supervisor);
+  const doors = await serveOwnerDoors(owners, { workersFolder: runtime.workers, capabilityKey: keys.capability });
   const logFiles = keepLogsSmall(async () => [
     ...(await readdir(data.logs)).map((name) => join(data.logs, name)),
-    ...fronts.logFiles(),
+    ...[fronts, owners].flatMap((processes) => processes.logFiles()),
   ]);
   const ready = running.start();
   return {
@@ -121,6 +120,7 @@ export async function startSupervisor(config: Config): Promise<RunningSupervisor
       logFiles.stop();
       await server.close();
       await running.stop();
+      await doors.close();
       desired.close();
       await rm(instance, { recursive: true, force: true });
     },
@@ -128,6 +128,27 @@ export async function startSupervisor(config: Config): Promise<RunningSupervisor
       for (const { facts } of findChildren(instance)) if (facts.pid !== process.pid) process.kill(facts.pid, "SIGKILL");
     },
   };
+}
+
+/** Workers' processes: those that answer requests, and those that have objects. */
+function processesOf(
+  config: Config,
+  common: { instance: string; parts: FrontParts; ingresses: Ingresses; changed: () => void },
+): { fronts: Fronts; owners: Owners } {
+  const startsAtOnce = startsPerCore * availableParallelism();
+  const { idleMs, drainMs, drainingMax, startupCpuMs: cpuMs, startupMs: wallMs, memoryBytes } = config;
+  const fronts = new Fronts({
+    ...common,
+    trialLimits: { cpuMs, wallMs, memoryBytes },
+    drainMs,
+    drainingMax,
+    startsAtOnce,
+    async openRequests(socket) {
+      const { requests, webSockets } = await common.ingresses.open(socket);
+      return requests + webSockets;
+    },
+  });
+  return { fronts, owners: new Owners({ ...common, idleMs, startsAtOnce, clients: () => fronts.all() }) };
 }
 
 function ingressesOf(config: Config, runtime: RuntimeLayout, services: Services): Ingresses {
@@ -140,21 +161,27 @@ function ingressesOf(config: Config, runtime: RuntimeLayout, services: Services)
 
 async function prepareFolders(data: DataLayout, runtime: RuntimeLayout): Promise<void> {
   await ensureKeys(data);
-  for (const folder of [data.logs, data.control, data.state, data.ai, data.ingress, data.modules])
+  for (const folder of [data.logs, data.control, data.state, data.ai, data.ingress, data.modules, data.objects])
     await mkdir(folder, { recursive: true, mode: 0o700 });
-  const running = findChildren(runtime.root).map(({ mark }) => parseFrontName(mark.name)?.processId ?? "");
+  const running = findChildren(runtime.root).map(({ mark }) => parseProcessName(mark.name)?.processId ?? "");
   await sweepProcessFolders({ data, runtime }, new Set(running));
 }
 
 /** What is looked at while Workers run, and who is told of what is found. */
 function watchOf(
   config: Config,
-  { fronts, ingresses, capabilityKey }: { fronts: Fronts; ingresses: Ingresses; capabilityKey: Buffer },
+  {
+    fronts,
+    owners,
+    ingresses,
+    capabilityKey,
+  }: { fronts: Fronts; owners: Owners; ingresses: Ingresses; capabilityKey: Buffer },
 ): FrontWatch {
   const { worker } = runtimeLayout(config.runtime ?? "");
   const { idleMs, cpuMs, memoryBytes } = config;
   return new FrontWatch({
     fronts,
+    owners,
     frontsMax: config.frontsMax === 0 ? availableParallelism() : config.frontsMax,
     idleMs,
     cpuMs,
@@ -170,7 +197,7 @@ function watchOf(
 function configureWith(config: Config, capabilityKey: Buffer, newestDate: string) {
   const data = dataLayout(config.data);
   const runtime = runtimeLayout(config.runtime ?? "");
-  return async (version: RunnableVersion, sockets: FrontSockets): Promise<WorkerConfig> => {
+  return async (version: RunnableVersion, sockets: FrontSockets, objects?: ObjectsPlace): Promise<WorkerConfig> => {
     const types = version.assets ? JSON.parse(await readFile(data.assetManifest(version.assets.tree), "utf8")) : {};
     return workerConfig(version, {
       layout: runtime.worker(version.workerId),
@@ -180,6 +207,8 @@ function configureWith(config: Config, capabilityKey: Buffer, newestDate: string
       contentTypes: new Map(Object.entries(types as Record<string, string>)),
       router: routerSettings(config),
       newestDate,
+      ownerSocket: (workerId) => runtime.owner(workerId).debug,
+      objects,
       // V8 collects the harder the nearer the heap comes to it; the process ends before, since it is more than the heap.
       v8Flags: heapFlags(config.memoryBytes),
       pieces: {

@@ -30,6 +30,12 @@ export function uploadResources(stores: {
     async findQueueId(accountId, name) {
       return (await stores.queues.list(accountId, { names: [name] }))[0]?.id;
     },
+    async findNamespace(accountId, name, className) {
+      const worker = await stores.workers.find(accountId, name);
+      const [newest] = worker ? await stores.workers.listVersions(worker, { offset: 0, max: 1 }) : [];
+      const namespace = newest?.runnable.ownNamespaces.find((one) => one.className === className);
+      return worker && namespace && { ...namespace, owner: worker.id };
+    },
     async hasWorker(accountId, name) {
       return (await stores.workers.find(accountId, name)) !== undefined;
     },

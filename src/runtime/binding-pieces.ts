@@ -4,6 +4,7 @@ import { embed, type CapnpValue } from "#core/capnp-text.ts";
 import type { WorkerScriptName } from "#core/entry.ts";
 import type { WorkerLayout } from "#core/layout.ts";
 import type { ResolvedBinding, RunnableVersion } from "#products/workers/runnable.ts";
+import { namespaceBinding } from "#runtime/object-pieces.ts";
 import { assetsEntrypoint, assetsService } from "#runtime/assets-config.ts";
 import { platformCapabilities, privateHeaders, serviceResource, sessionHost } from "#runtime/routes.ts";
 
@@ -35,7 +36,13 @@ export type BindingPieces = BindingPiece & {
 };
 
 type Piece = Partial<BindingPieces>;
-type Options = { layout: WorkerLayout; capabilityKey: Buffer; pieces: PieceMakers };
+type Options = {
+  layout: WorkerLayout;
+  capabilityKey: Buffer;
+  pieces: PieceMakers;
+  /** Set for the process that has the Worker's own objects. */
+  objects?: unknown;
+};
 
 const serviceCapability = platformCapabilities.service;
 
@@ -83,6 +90,8 @@ function pieceOf(binding: ResolvedBinding, index: number, version: RunnableVersi
       return pieces.ai({ ...context(layout.ai), accountId: version.accountId });
     case "service":
       return servicePiece(binding, version, options);
+    case "durable_object_namespace":
+      return { bindings: [namespaceBinding(binding, version, options.objects !== undefined)] };
     case "assets":
       return { bindings: [{ name, service: { name: assetsService, entrypoint: assetsEntrypoint } }] };
     case "version_metadata": {

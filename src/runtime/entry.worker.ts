@@ -14,6 +14,7 @@ import {
 import { exportedHandlers, type ExportedHandlers } from "#runtime/entry/exported-handlers.ts";
 import { Recorder } from "#runtime/entry/invocation.ts";
 import { fetchNamed, namedEntrypoint } from "#runtime/entry/named.ts";
+import { takeNamespaces } from "#runtime/entry/namespaces.ts";
 import { patchTimers, patchWebSocket } from "#runtime/entry/patches.ts";
 import { Runner } from "#runtime/entry/runner.ts";
 import { isClass, wrapClass } from "#runtime/entry/wrap-class.ts";
@@ -60,6 +61,8 @@ const probeExport = "__solum";
 type Fetcher = { fetch(url: string, init: RequestInit): Promise<Response> };
 let log: Fetcher | undefined;
 let hidden = false;
+/** The Worker's own namespaces, when their objects live in another process. */
+let namespaces: [className: string, namespace: unknown][] = [];
 /** Prototypes whose `waitUntil` is counted, and the one that `ctx` had last. */
 const patched = new WeakSet();
 let seenPrototype: unknown;
@@ -119,6 +122,7 @@ function before(env: unknown, ctx: unknown): void {
     seenPrototype = prototype;
     if (!patched.has(prototype)) countWaitUntil(prototype);
   }
+  if (namespaces.length > 0) exportNamespaces(ctx);
   if (hidden) return;
   hidden = true;
   takeFrom(env);
@@ -126,9 +130,21 @@ function before(env: unknown, ctx: unknown): void {
   for (const list of [internalEnv.getCurrentExports(), exports]) if (list) Reflect.deleteProperty(list, probeExport);
 }
 
+/** `ctx.exports` is made anew for each invocation, and has the bare classes where their objects live in another process. */
+function exportNamespaces(ctx: unknown): void {
+  const { exports } = (ctx ?? {}) as { exports?: object };
+  for (const list of [internalEnv.getCurrentExports(), exports]) {
+    if (!list) continue;
+    for (const [className, namespace] of namespaces)
+      if (Reflect.get(list, className) !== namespace) Reflect.set(list, className, namespace);
+  }
+}
+
 function takeFrom(env: unknown): void {
   if (typeof env !== "object" || env === null) return;
   log ??= (env as Record<string, Fetcher | undefined>)[logBinding];
+  if (namespaces.length === 0) namespaces = takeNamespaces(env);
+  else takeNamespaces(env);
   Reflect.deleteProperty(env, logBinding);
 }
 

@@ -10,6 +10,7 @@ import type { RunnableVersion } from "#products/workers/runnable.ts";
 import type { ChildSpec } from "#runtime/child.ts";
 import { socketNames } from "#runtime/routes.ts";
 import type { Launch, Running } from "#runtime/keeper.ts";
+import { ownersOf } from "#runtime/object-pieces.ts";
 import { sandboxed, type Sandbox, type View } from "#runtime/sandbox.ts";
 import type { WorkerConfig } from "#runtime/worker-config.ts";
 
@@ -21,8 +22,14 @@ export type FrontParts = {
   buildId: string;
   sealKey: Buffer;
   environment: Readonly<Record<string, string>>;
-  configure: (version: RunnableVersion, sockets: FrontSockets) => Promise<WorkerConfig>;
+  configure: (version: RunnableVersion, sockets: FrontSockets, objects?: ObjectsPlace) => Promise<WorkerConfig>;
 };
+
+/** `owner`: the one process of a Worker that has its Durable Objects. */
+export type Role = "front" | "owner";
+
+/** Where an owner has its objects, and where it is told to begin nothing more. */
+export type ObjectsPlace = { folder: string; brokerSocket: string };
 
 type Layouts = Pick<FrontParts, "data" | "runtime">;
 
@@ -40,28 +47,36 @@ export type Startable = {
 };
 
 /** What of a process can be known from its name: all that its end needs. */
-export type FrontRunning = Running & { sockets: FrontSockets; folder: string; logFile: string };
+export type FrontRunning = Running & {
+  sockets: FrontSockets;
+  /** Of an owner alone. */
+  brokerSocket: string;
+  folder: string;
+  logFile: string;
+};
 export type FrontLaunch = FrontRunning & Launch;
-
-const prefix = "front";
 
 /** The highest there is: the kernel ends such a process first (`man 5 proc`, `oom_score_adj`). */
 const oomScoreOfWorkers = 1000;
 
-/** `front/<worker>/<version>/<process>`: ids of ours, so a name is also a path. */
-function frontName(version: RunnableVersion, processId: string): string {
-  return `${prefix}/${version.workerId}/${version.versionId}/${processId}`;
+export type ProcessName = { role: Role; workerId: string; versionId: string; processId: string };
+
+/** `<role>/<worker>/<version>/<process>`: ids of ours, so a name is also a path. */
+function processName({ role, workerId, versionId, processId }: ProcessName): string {
+  return `${role}/${workerId}/${versionId}/${processId}`;
 }
 
-export function parseFrontName(name: string): { workerId: string; versionId: string; processId: string } | undefined {
-  const [kind, workerId, versionId, processId] = name.split("/");
-  return kind === prefix && workerId && versionId && processId ? { workerId, versionId, processId } : undefined;
+/** What a process of a Worker is; undefined for one of the platform. */
+export function parseProcessName(name: string): ProcessName | undefined {
+  const [role, workerId, versionId, processId] = name.split("/");
+  if ((role !== "front" && role !== "owner") || !workerId || !versionId || !processId) return undefined;
+  return { role, workerId, versionId, processId };
 }
 
 /** Prepares a new process: its folder with the configuration and what it embeds, and how to start it. */
-export async function launchFront(parts: FrontParts, startable: Startable): Promise<FrontLaunch> {
+export async function launchFront(parts: FrontParts, startable: Startable, role: Role = "front"): Promise<FrontLaunch> {
   const processId = randomBytes(8).toString("hex");
-  const { files, text, ...launch } = await describeFront(parts, startable, processId);
+  const { files, text, ...launch } = await describeFront(parts, startable, { processId, role });
   try {
     await placeFiles(parts, startable, { processId, files, text });
     return launch;
@@ -78,7 +93,8 @@ async function placeFiles(
 ): Promise<void> {
   const folder = parts.runtime.process(processId);
   const modules = parts.data.modulesOf(processId);
-  for (const made of [folder, modules, parts.runtime.socketsOf(processId)])
+  const owners = ownersOf(startable.version).map((owner) => parts.runtime.owner(owner).root);
+  for (const made of [folder, modules, parts.runtime.socketsOf(processId), ...owners])
     await mkdir(made, { recursive: true, mode: 0o700 });
   for (const file of files) {
     const path = join(folder, file.name);
@@ -106,12 +122,15 @@ async function placeBlob(blob: string, ownLink: string, path: string): Promise<v
 export async function describeFront(
   parts: FrontParts,
   startable: Startable,
-  processId: string,
+  { processId, role }: { processId: string; role: Role },
 ): Promise<FrontLaunch & Pick<WorkerConfig, "text" | "files">> {
   const { version, secrets } = startable;
-  const running = runningFront(parts, processId);
-  const { folder, sockets, logFile } = running;
-  const config = await parts.configure(version, sockets);
+  const { workerId, versionId } = version;
+  const processOf = { role, workerId, versionId, processId };
+  const running = runningFront(parts, processOf);
+  const { folder, sockets, logFile, brokerSocket } = running;
+  const owns = role === "owner" ? { folder: parts.data.objectsOf(workerId), brokerSocket } : undefined;
+  const config = await parts.configure(version, sockets, owns);
   const texts = Object.fromEntries(
     Object.entries(config.environment).map(([variable, name]) => [
       variable,
@@ -123,7 +142,7 @@ export async function describeFront(
     .digest("hex")
     .slice(0, 32);
   const spec: ChildSpec = {
-    name: frontName(version, processId),
+    name: processName(processOf),
     hash,
     ...sandboxed(
       parts.sandbox,
@@ -131,10 +150,12 @@ export async function describeFront(
         command: parts.workerd,
         args: ["serve", "--experimental", `--debug-port=unix:${sockets.debug}`, join(folder, "config.capnp")],
       },
-      viewOf(parts, version, processId),
+      viewOf(parts, version, processOf),
     ),
     environment: { ...parts.environment, ...texts },
     logFile,
+    // Two processes that have the same objects open would both answer for them, and lose writes (workerd-runtime §6).
+    ...(owns ? { lockFile: parts.data.objectsLock(workerId) } : {}),
     // A Worker that eats all memory is what the kernel shall end, and never a store.
     oomScore: oomScoreOfWorkers,
   };
@@ -142,19 +163,31 @@ export async function describeFront(
 }
 
 /** Where a process of a Worker has its files and sockets. */
-export function runningFront(layouts: Layouts, processId: string): FrontRunning {
+export function runningFront(
+  layouts: Layouts,
+  { processId, role, workerId }: Pick<ProcessName, "processId" | "role" | "workerId">,
+): FrontRunning {
   const { runtime } = layouts;
   const folder = runtime.process(processId);
   const socketFolder = runtime.socketsOf(processId);
   const at = (name: string) => join(socketFolder, name);
   const { http, named, events, debug } = socketNames;
-  const sockets = { http: at(http), named: at(named), events: at(events), debug: at(debug), probe: at("probe.sock") };
+  // Objects are called where every process of theirs is called: at the folder of their Worker.
+  const debugSocket = role === "owner" ? runtime.owner(workerId).debug : at(debug);
+  const sockets = { http: at(http), named: at(named), events: at(events), debug: debugSocket, probe: at("probe.sock") };
   const dispose = () => removeProcessFolders(layouts, processId);
-  return { socket: sockets.probe, sockets, folder, logFile: join(folder, "output.log"), dispose };
+  const brokerSocket = at("broker.sock");
+  return { socket: sockets.probe, sockets, brokerSocket, folder, logFile: join(folder, "output.log"), dispose };
 }
 
 /** All that a process of `version` may see: what it starts from, its Worker's sockets, and the platform's that every Worker uses. */
-function viewOf({ data, runtime }: FrontParts, version: RunnableVersion, processId: string): View {
+function viewOf(
+  { data, runtime }: FrontParts,
+  version: RunnableVersion,
+  { processId, role, workerId }: ProcessName,
+): View {
+  const owners = ownersOf(version).filter((owner) => role === "front" || owner !== workerId);
+  const own = role === "owner" ? [data.objectsOf(workerId), runtime.owner(workerId).root] : [];
   const databases = version.bindings.some(({ type }) => type === "d1") ? [runtime.d1Folder] : [];
   const assets = version.assets ? [data.assetFiles(version.assets.tree)] : [];
   return {
@@ -165,8 +198,9 @@ function viewOf({ data, runtime }: FrontParts, version: RunnableVersion, process
       runtime.egressFolder,
       ...databases,
       ...assets,
+      ...owners.map((owner) => runtime.owner(owner).root),
     ],
-    writable: [runtime.socketsOf(processId)],
+    writable: [runtime.socketsOf(processId), ...own],
   };
 }
 

@@ -9,6 +9,8 @@ import type { VersionFronts } from "#runtime/version-fronts.ts";
 
 export type WatchOptions = {
   fronts: Fronts;
+  /** Looked at as well; how many there are and when they sleep is their own affair. */
+  owners: Pick<Fronts, "all">;
   /** Processes that one version may have at once. */
   frontsMax: number;
   /** A version that nobody used for so long has none. */
@@ -80,7 +82,7 @@ export class FrontWatch {
   }
 
   #look(): void {
-    const all = [...this.#options.fronts.all()];
+    const all = [...this.#options.fronts.all(), ...this.#options.owners.all()];
     const still = all.filter(({ front }) => this.#still.has(front)).length;
     const every = Math.ceil(still / limits.stillAtOnce);
     this.#count++;

@@ -8,7 +8,7 @@ import { Front, type FrontSurroundings } from "#runtime/front.ts";
 import {
   describeFront,
   launchFront,
-  parseFrontName,
+  parseProcessName,
   runningFront,
   type FrontParts,
   type Startable,
@@ -173,10 +173,10 @@ export class Fronts {
     child: Child,
     startableOf: (versionId: string) => Startable | undefined,
   ): Promise<"serving" | "leaving" | "unknown"> {
-    const name = parseFrontName(mark.name);
-    if (!name) return "unknown";
+    const name = parseProcessName(mark.name);
+    if (name?.role !== "front") return "unknown";
     const startable = startableOf(name.versionId);
-    const launch = startable && (await describeFront(this.#parts, startable, name.processId));
+    const launch = startable && (await describeFront(this.#parts, startable, name));
     // It need not answer now: it may be computing, and when it is caught in that the watch will see it.
     if (startable && launch?.spec.hash === mark.hash && existsSync(launch.socket)) {
       (this.#kept.get(name.versionId) ?? this.#keep(startable)).adopt({ launch, child });
@@ -185,8 +185,10 @@ export class Fronts {
     }
     // It was in use, so its successor is not left asleep.
     if (startable) (this.#kept.get(name.versionId) ?? this.#keep(startable)).wake();
-    const front = new Front({ ...name, scriptName: startable?.version.scriptName ?? name.workerId }, this.#around);
-    front.start({ launch: runningFront(this.#parts, name.processId), child });
+    const { workerId, versionId } = name;
+    const scriptName = startable?.version.scriptName ?? workerId;
+    const front = new Front({ workerId, versionId, scriptName }, this.#around);
+    front.start({ launch: runningFront(this.#parts, name), child });
     front.keeper.retire();
     this.#leftovers.push(front);
     log.info("a process of another version or configuration will leave", { process: mark.name, pid: facts.pid });

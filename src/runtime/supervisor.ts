@@ -11,6 +11,8 @@ import { adoptChild, stopChild } from "#runtime/child.ts";
 import type { Startable } from "#runtime/front-launch.ts";
 import type { FrontWatch } from "#runtime/front-watch.ts";
 import type { Fronts, FrontStatus, VersionUsage, Wanted } from "#runtime/fronts.ts";
+import { parseProcessName } from "#runtime/front-launch.ts";
+import type { Owners, OwnerStatus, WantedOwner } from "#runtime/owners.ts";
 import type { Ingresses } from "#runtime/ingresses.ts";
 import { tellProcesses } from "#runtime/log-listen.ts";
 import { findChildren } from "#runtime/proc.ts";
@@ -37,6 +39,7 @@ export type SupervisorParts = {
   services: Services;
   ingresses: Ingresses;
   fronts: Fronts;
+  owners: Owners;
   watch: FrontWatch;
   /** Processes that always run, in the order of their start. */
   always: readonly ServiceDefinition[];
@@ -65,6 +68,7 @@ export type SupervisorStatus = {
   sandbox: SandboxReport;
   services: ServiceStatus[];
   fronts: FrontStatus[];
+  owners: OwnerStatus[];
   versions: VersionUsage[];
   hosts: string[];
   generation: number;
@@ -120,9 +124,11 @@ export class Supervisor {
     const found = findChildren(instance).filter(({ facts }) => facts.pid !== process.pid);
     services.setFound(found);
     await Promise.all(always.map((definition) => services.run(definition)));
-    await this.#adoptFronts(found.filter(({ mark }) => mark.name.startsWith("front/")));
+    await this.#adoptFronts(found.filter(({ mark }) => roleOf(mark.name) === "front"));
+    await this.#adoptOwners(found.filter(({ mark }) => roleOf(mark.name) === "owner"));
     await this.#endStrangers(found);
     this.#parts.watch.start();
+    this.#parts.owners.start();
     this.wake();
     await pollUntil({ ms: limits.readyMs, everyMs: 10, what: "Starting" }, () => (this.#allReady() ? true : undefined));
   }
@@ -210,6 +216,7 @@ export class Supervisor {
       sandbox: this.#parts.sandbox,
       services: this.#parts.services.status(),
       ...this.#parts.fronts.status(),
+      owners: this.#parts.owners.status(),
       hosts: Object.keys(table?.hosts ?? {}),
       generation: table?.generation ?? 0,
       liveSinceMs: Object.fromEntries(this.#liveSinceMs),
@@ -220,9 +227,10 @@ export class Supervisor {
   async stop(): Promise<void> {
     this.#stopping = true;
     await this.#loop;
-    const { services, fronts, ingresses, watch, drainMs } = this.#parts;
+    const { services, fronts, owners, ingresses, watch, drainMs } = this.#parts;
     await ingresses.stop(drainMs);
     await fronts.stop();
+    await owners.stop();
     watch.stop();
     // Whoever others write to ends last.
     const first = services.names().filter((name) => name !== "state");
@@ -249,7 +257,7 @@ export class Supervisor {
 
   /** One look: start what is missing, tell the ingress, let go of what nobody is sent to any more. */
   async #pass(): Promise<void> {
-    const { services, fronts, workerSockets } = this.#parts;
+    const { services, fronts, owners, workerSockets } = this.#parts;
     const desired = this.#parts.readDesired();
     if (!desired) return;
     for (const host of desired.d1Hosts) await services.run(this.#parts.d1Host(host));
@@ -273,12 +281,17 @@ export class Supervisor {
       previous: this.#acknowledged?.table,
     });
     if (!(await this.#acknowledge(table))) return;
+    // After the table, so that new code of a Worker calls its new objects; until then both serve what was before.
+    owners.setDesired(ownersWanted(desired));
     const targets = Object.entries(table.targets);
     fronts.release(new Set(targets.map(([id]) => id)), new Set(targets.flatMap(([, { sockets }]) => sockets)));
     const workers = desired.workers.map(({ worker }) => worker.id);
-    await workerSockets.removeExcept(new Set([...workers, ...fronts.workerIds(), ...this.#onTrial]));
-    this.#settledOnce = desired.workers.every(({ versions }) =>
-      versions.every(({ version }) => fronts.isSettled(version.id)),
+    await workerSockets.removeExcept(
+      new Set([...workers, ...fronts.workerIds(), ...owners.workerIds(), ...this.#onTrial]),
+    );
+    this.#settledOnce = desired.workers.every(
+      ({ worker, versions }) =>
+        owners.isSettled(worker.id) && versions.every(({ version }) => fronts.isSettled(version.id)),
     );
   }
 
@@ -329,11 +342,20 @@ export class Supervisor {
     );
   }
 
+  async #adoptOwners(found: readonly FoundChild[]): Promise<void> {
+    const desired = found.length > 0 ? this.#parts.readDesired() : undefined;
+    const wanted = new Map(desired ? ownersWanted(desired).map((one) => [one.workerId, one]) : []);
+    for (const { mark, facts } of found) {
+      const workerId = parseProcessName(mark.name)?.workerId ?? "";
+      await this.#parts.owners.adopt(mark, facts, adoptChild(mark, facts), wanted.get(workerId));
+    }
+  }
+
   /** Ends processes of an earlier supervisor that nothing asks for: they may hold a lock or a socket. */
   async #endStrangers(found: readonly FoundChild[]): Promise<void> {
     const wanted = new Set([...this.#parts.services.names(), this.#parts.egress.name, this.#parts.ai.name]);
     for (let host = 0; host < this.#parts.d1HostCount; host++) wanted.add(this.#parts.d1Host(host).name);
-    const strangers = found.filter(({ mark }) => !mark.name.startsWith("front/") && !wanted.has(mark.name));
+    const strangers = found.filter(({ mark }) => roleOf(mark.name) === undefined && !wanted.has(mark.name));
     await Promise.all(strangers.map(({ mark, facts }) => stopChild(adoptChild(mark, facts), limits.evictMs)));
   }
 }
@@ -348,6 +370,20 @@ function bindsAi({ bindings }: RunnableVersion): boolean {
 
 function wantedOf(desired: Desired): Wanted[] {
   return versionsOf(desired).map((version) => wantedVersion(version, desired));
+}
+
+/** The code that each Worker's objects run: that of its newest version that gets requests. */
+function ownersWanted(desired: Desired): WantedOwner[] {
+  return desired.workers.flatMap(({ worker, versions }) => {
+    const served = versions.filter(({ percentage }) => percentage > 0).map(({ version }) => version);
+    const newest = served.toSorted((a, b) => b.number - a.number)[0];
+    if (!newest || newest.runnable.ownNamespaces.length === 0) return [];
+    return [{ workerId: worker.id, ...wantedVersion(newest, desired) }];
+  });
+}
+
+function roleOf(processName: string) {
+  return parseProcessName(processName)?.role;
 }
 
 function wantedVersion(version: Version, { secretsOf }: Desired): Wanted {

@@ -6,6 +6,8 @@ import type { ModuleType, RunnableVersion } from "#products/workers/runnable.ts"
 import { assetsService, assetsServiceConfig } from "#runtime/assets-config.ts";
 import { bindingPieces, type ConfigFile, type PieceMakers } from "#runtime/binding-pieces.ts";
 import { entryLibrary, entryModule, mainModule, probeEntrypoint } from "#runtime/entry-module.ts";
+import { ownerObjects } from "#products/durable-objects/front-piece.ts";
+import { exportedNamespaces, reachedObjects } from "#runtime/object-pieces.ts";
 import {
   routerCacheEntrypoint,
   routerEventsEntrypoint,
@@ -26,6 +28,10 @@ export type WorkerConfigOptions = {
   contentTypes: ReadonlyMap<string, string>;
   router: RouterSettings;
   pieces: PieceMakers;
+  /** Where a Worker's objects are called. */
+  ownerSocket: (workerId: string) => string;
+  /** For the process that has the Worker's own objects: where they are, and where it is told to begin nothing more. */
+  objects?: { folder: string; brokerSocket: string } | undefined;
   /** The newest compatibility date that workerd knows. */
   newestDate: string;
   v8Flags?: readonly string[];
@@ -52,6 +58,9 @@ const httpOptions = { cfBlobHeader: privateHeaders.cf, forwardedProtoHeader: pri
 export function workerConfig(accepted: RunnableVersion, options: WorkerConfigOptions): WorkerConfig {
   const version = { ...accepted, compatibilityDate: knownDate(accepted.compatibilityDate, options.newestDate) };
   const pieces = bindingPieces(version, options);
+  const reached = reachedObjects(version, options);
+  const { objects } = options;
+  const owned = objects && ownerObjects(version.ownNamespaces, { ...objects, service: userService });
   const program = programOf(version);
   const { assets } = version;
   const hasCode = version.format !== "assets-only";
@@ -65,9 +74,10 @@ export function workerConfig(accepted: RunnableVersion, options: WorkerConfigOpt
       name: userService,
       worker: {
         ...program.worker,
+        ...owned?.worker,
         compatibilityDate: version.compatibilityDate,
         compatibilityFlags: flagsOf(version),
-        bindings: [...pieces.bindings, ...program.bindings],
+        bindings: [...pieces.bindings, ...program.bindings, ...(objects ? [] : exportedNamespaces(version))],
         globalOutbound: routerService,
         cacheApiOutbound: { name: routerService, entrypoint: routerCacheEntrypoint },
       },
@@ -78,7 +88,7 @@ export function workerConfig(accepted: RunnableVersion, options: WorkerConfigOpt
     );
     services.push(logService(version, options));
   }
-  services.push(...program.services, ...pieces.services);
+  services.push(...program.services, ...pieces.services, ...reached.services, ...(owned?.services ?? []));
   const text = configText({
     services,
     sockets: [
@@ -91,6 +101,7 @@ export function workerConfig(accepted: RunnableVersion, options: WorkerConfigOpt
       ...program.sockets.map((socket) => ({ ...socket, address: `unix:${options.sockets.named}`, http: httpOptions })),
       ...(hasCode ? [eventsSocket(options)] : []),
       { name: "probe", address: `unix:${options.sockets.probe}`, service: program.probe, http: {} },
+      ...(owned?.sockets ?? []),
     ],
     extensions: [...program.extensions, ...pieces.extensions].length
       ? [{ modules: [...program.extensions, ...pieces.extensions] }]
@@ -98,7 +109,8 @@ export function workerConfig(accepted: RunnableVersion, options: WorkerConfigOpt
     v8Flags: options.v8Flags,
   });
   const router: ConfigFile[] = hasCode ? [{ name: "router.js", script: "router" }] : [];
-  return { text, environment: pieces.environment, files: [...program.files, ...router, ...pieces.files] };
+  const files = [...program.files, ...router, ...pieces.files, ...reached.files, ...(owned?.files ?? [])];
+  return { text, environment: pieces.environment, files };
 }
 
 /**

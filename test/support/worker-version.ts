@@ -40,6 +40,7 @@ export function testVersion(options: Partial<Omit<RunnableVersion, "modules">> &
     compatibilityFlags: [],
     bindings: [],
     assets: undefined,
+    ownNamespaces: [],
     ...rest,
     modules: modules.map(({ name, type = "esm", source }) => {
       const hash = createHash("sha256").update(source).digest("hex");
@@ -82,6 +83,7 @@ export function configOptions(folder: string, more: Partial<WorkerConfigOptions>
     contentTypes: new Map(),
     router: testRouter,
     pieces: noPieces,
+    ownerSocket: (workerId) => runtimeLayout(folder).owner(workerId).debug,
     newestDate: newestCompatibilityDate(),
     ...more,
   };

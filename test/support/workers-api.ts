@@ -148,6 +148,7 @@ export class WorkersApi implements AsyncDisposable {
       findBucketId: async (accountId, { name }) =>
         accountId === this.account && name === "files" && !this.gone.has("r2") ? "bucket-id" : undefined,
       findQueueId: async (accountId, name) => (accountId === this.account && name === "jobs" ? "queue-id" : undefined),
+      findNamespace: async () => undefined,
       hasWorker: async (accountId, name) => (await workerStore(db).find(accountId, name)) !== undefined,
     };
   }

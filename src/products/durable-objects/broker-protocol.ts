@@ -16,11 +16,20 @@ export const movedMessage = "solum: this object's process is being replaced";
 /** Method that answers when the process is about to be replaced. */
 export const watchMethod = "__solum_watch";
 
-/** Where the supervisor asks the broker to begin nothing more; `ms`: how long what is under way may take. */
+/**
+ * Where the supervisor asks the broker to begin nothing more; `ms`: how long what is under way may take; `why`: what
+ * `watchMethod` answers.
+ */
 export const drainPath = "/drain";
+
+/** Answer of `watchMethod` in a process that makes room for other code; one that is only put to sleep answers otherwise. */
+export const updatedText = "updated";
 
 /** Where a front asks for a namespace's owner to be started. */
 export const wakePath = "/wake";
 
 /** Answer of that when the process before was ended to make room for the present one. */
 export const replacedText = "replaced";
+
+/** Header of that answer: how long after an answer of the owner nobody needs to ask whether it still runs, ms. */
+export const trustHeader = "x-trust-ms";

@@ -1,5 +1,11 @@
 import { WorkerEntrypoint } from "cloudflare:workers";
-import { drainPath, movedMessage, watchMethod, type BrokerProps } from "#products/durable-objects/broker-protocol.ts";
+import {
+  drainPath,
+  movedMessage,
+  updatedText,
+  watchMethod,
+  type BrokerProps,
+} from "#products/durable-objects/broker-protocol.ts";
 import { localReads, reach, remotePath } from "#products/durable-objects/remote-path.ts";
 
 /**
@@ -12,6 +18,16 @@ type Env = Record<string, DurableObjectNamespace>;
 let draining = false;
 /** Calls that have not been answered. */
 const calls = { open: 0 };
+const limits = {
+  /** Told that the process ends; the oldest, most of which are long gone, make room. */
+  watchers: 20_000,
+  /** For so long no call may have come, so that those which fronts sent before they were told have been answered. */
+  quietMs: 5,
+  quietMaxMs: 50,
+};
+
+/** When a call last came, ms since 1970. */
+let lastCallMs = 0;
 /** Told when the process is about to end. */
 const watchers = new Set<(reason: string) => void>();
 
@@ -43,12 +59,17 @@ export class Broker extends WorkerEntrypoint<Env> {
 
 async function watch(): Promise<string> {
   return new Promise((resolve) => {
+    const [oldest] = watchers;
+    if (watchers.size >= limits.watchers && oldest) watchers.delete(oldest);
     watchers.add(resolve);
   });
 }
 
 async function counted<T>(work: () => Promise<T>): Promise<T> {
-  if (draining) throw new Error(movedMessage);
+  if (draining) {
+    lastCallMs = Date.now();
+    throw new Error(movedMessage);
+  }
   calls.open++;
   try {
     return await work();
@@ -66,10 +87,12 @@ export default {
       draining = true;
       const end = Date.now() + Number(searchParams.get("ms"));
       while (calls.open > 0 && Date.now() < end) await scheduler.wait(1);
-      for (const tell of watchers) tell("updated");
+      for (const tell of watchers) tell(searchParams.get("why") ?? updatedText);
       watchers.clear();
-      // What they answer leaves this process before whoever asked ends it.
-      await scheduler.wait(5);
+      // What is answered leaves this process before whoever asked ends it.
+      const quietEnd = Date.now() + limits.quietMaxMs;
+      do await scheduler.wait(limits.quietMs);
+      while (Date.now() - lastCallMs < limits.quietMs && Date.now() < quietEnd);
     }
     return Response.json({ ...calls, watched });
   },

@@ -4,6 +4,8 @@ import {
   brokerService,
   movedMessage,
   replacedText,
+  trustHeader,
+  updatedText,
   wakePath,
   watchMethod,
   type BrokerProps,
@@ -24,10 +26,18 @@ type Owner = { address: string; wake: Fetcher };
 const limits = {
   /** How often a call that has not begun is sent again, each time after waiting for the owner. */
   attempts: 20,
+  /** How long the supervisor is waited for, which may be just starting anew. */
+  wakeMs: 15_000,
+  wakePauseMs: 50,
 };
 
-/** Whether an owner answered when it was last asked, by its address: then nobody asks before a call. */
-const up = new Map<string, boolean>();
+/**
+ * Until when an owner is taken to run, by its address, ms since 1970: it is not put to sleep so soon after an answer. Later
+ * somebody asks before a call, since a call to a process that is gone could not be told from one that was cut off.
+ */
+const upUntilMs = new Map<string, number>();
+/** How long after an answer that holds. */
+let trustMs = 0;
 
 export function proxyFor(namespace: string, ownerIndex: number) {
   return class ObjectProxy extends DurableObject<Env> {
@@ -75,20 +85,33 @@ class Line {
   /** Runs one call. One that the owner says it has not begun is sent again once its successor is there. */
   async run<T>(call: (stub: Record<string, unknown>) => Promise<T>): Promise<T> {
     for (let attempt = 1; ; attempt++) {
-      if (up.get(this.#owner.address) === false) await this.#wake();
+      // Nobody puts an owner to sleep while the supervisor is gone: what ran then still runs.
+      if (Date.now() > (upUntilMs.get(this.#owner.address) ?? 0)) await this.#wake({ insist: attempt > 1 });
       const link = (this.#link ??= this.#open());
       try {
-        return await call(link.stub);
+        const answer = await call(link.stub);
+        this.#answered(link);
+        return answer;
       } catch (error) {
         const verdict = judge(error);
-        if (verdict === "theirs") throw error;
-        if (this.#link === link) this.#link = undefined;
-        up.set(this.#owner.address, false);
+        if (verdict === "theirs") {
+          this.#answered(link);
+          throw error;
+        }
+        if (this.#link === link) {
+          this.#link = undefined;
+          upUntilMs.delete(this.#owner.address);
+        }
         // A process that was replaced had no time to say so to every call: whoever starts the next one knows.
-        if (verdict === "lost") throw link.updated || (await this.#wake()) === replacedText ? codeUpdated() : error;
+        if (verdict === "lost")
+          throw link.updated || (await this.#wake({ insist: true })) === replacedText ? codeUpdated() : error;
         if (attempt === limits.attempts) throw error;
       }
     }
+  }
+
+  #answered(link: Link): void {
+    if (this.#link === link) upUntilMs.set(this.#owner.address, Date.now() + trustMs);
   }
 
   #open(): Link {
@@ -96,29 +119,46 @@ class Line {
     const stub = this.#debug.connect(address).getEntrypoint(brokerService, brokerEntrypoint, this.#props);
     const link: Link = { stub: stub as Record<string, unknown>, updated: false };
     const forget = () => {
-      if (this.#link === link) this.#link = undefined;
+      if (this.#link !== link) return;
+      this.#link = undefined;
+      upUntilMs.delete(address);
     };
     const watch = (link.stub[watchMethod] as () => Promise<unknown>)();
-    const replaced = (): undefined => {
-      link.updated = true;
-      up.set(address, false);
+    const told = (why: unknown) => {
+      link.updated = why === updatedText;
       forget();
     };
-    watch.then(replaced, forget);
+    watch.then(told, forget);
     return link;
   }
 
-  async #wake(): Promise<string> {
-    this.#waking ??= this.#askForOwner().finally(() => (this.#waking = undefined));
+  async #wake({ insist }: { insist: boolean }): Promise<string> {
+    this.#waking ??= this.#askForOwner(insist).finally(() => (this.#waking = undefined));
     return this.#waking;
   }
 
-  async #askForOwner(): Promise<string> {
-    const response = await this.#owner.wake.fetch(`http://owner${wakePath}`, { method: "POST" });
+  async #askForOwner(insist: boolean): Promise<string> {
+    const response = await this.#untilAsked(insist);
+    if (!response) return "";
     const text = await response.text();
     if (!response.ok) throw new Error(text);
-    up.set(this.#owner.address, true);
+    trustMs = Number(response.headers.get(trustHeader) ?? 0);
+    upUntilMs.set(this.#owner.address, Date.now() + trustMs);
     return text;
+  }
+
+  /** Undefined when there is nobody to be asked, and that was not insisted on. */
+  async #untilAsked(insist: boolean): Promise<Response | undefined> {
+    const end = Date.now() + limits.wakeMs;
+    for (;;) {
+      try {
+        return await this.#owner.wake.fetch(`http://owner${wakePath}`, { method: "POST" });
+      } catch (error) {
+        if (!insist) return undefined;
+        if (Date.now() > end) throw error;
+        await scheduler.wait(limits.wakePauseMs);
+      }
+    }
   }
 }
 

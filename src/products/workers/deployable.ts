@@ -93,6 +93,7 @@ async function goneResource(
       if (service === self || (await resources.hasWorker(accountId, service))) return undefined;
       return { what: `service:${service}`, error: workerErrors.serviceTargetNotFound(name, service) };
     }
+    case "durable_object_namespace":
     case "plain_text":
     case "json":
     case "secret_text":

@@ -1,3 +1,5 @@
+import { planMigrations } from "#products/durable-objects/migrations.ts";
+import type { Migrations } from "#products/durable-objects/schema.ts";
 import { createHash } from "node:crypto";
 import { newUuid } from "#core/ids.ts";
 import { givenAnnotations } from "#products/workers/annotations.ts";
@@ -7,7 +9,7 @@ import type { Staged } from "#products/workers/blobs.ts";
 import type { Deployer } from "#products/workers/deployer.ts";
 import { workerErrors } from "#products/workers/errors.ts";
 import { exportsOf } from "#products/workers/module-exports.ts";
-import type { RunnableVersion, VersionAssets, VersionModule } from "#products/workers/runnable.ts";
+import type { OwnNamespace, RunnableVersion, VersionAssets, VersionModule } from "#products/workers/runnable.ts";
 import type { Version, VersionExtra, Worker } from "#products/workers/schema.ts";
 import type { Upload } from "#products/workers/upload.ts";
 
@@ -52,12 +54,16 @@ export async function draftVersion(
     [...upload.parts.keys()].map((name, index) => [name, staged.hashes[modules.length + index] ?? ""]),
   );
   const assets = await assetsOf(parts, worker, { upload, previous, recentTrees });
+  const exported = format === "modules" ? await exportsOf(upload.modules) : [];
+  const ownNamespaces = namespacesOf(worker, { previous, migrations: metadata.migrations, exported, now });
   const plan = await planBindings(
     {
       accountId: worker.accountId,
       scriptName: worker.name,
       format,
       hasAssets: assets !== undefined,
+      workerId: worker.id,
+      ownNamespaces,
       wanted: metadata.bindings,
       keep: metadata.keep_bindings,
       previous: previous?.bindings ?? [],
@@ -86,11 +92,12 @@ export async function draftVersion(
     createdOn: now,
     format,
     modules,
-    exports: format === "modules" ? await exportsOf(upload.modules) : [],
+    exports: exported,
     compatibilityDate: metadata.compatibility_date ?? oldestDate,
     compatibilityFlags: metadata.compatibility_flags,
     bindings: plan.resolved,
     assets,
+    ownNamespaces,
   };
   return {
     runnable,
@@ -119,6 +126,33 @@ async function assetsOf(
   if (metadata.assets)
     throw workerErrors.invalidUpload("metadata.assets.jwt is missing: finish an assets upload session first");
   return undefined;
+}
+
+/** The Worker's namespaces after an upload's migrations. */
+function namespacesOf(
+  { accountId, id: workerId }: Worker,
+  given: { previous: Version | undefined; migrations: unknown; exported: readonly string[]; now: string },
+): OwnNamespace[] {
+  const { previous, migrations, exported, now } = given;
+  const { namespaces } = planMigrations({
+    accountId,
+    workerId,
+    current: (previous?.runnable.ownNamespaces ?? []).map(({ namespaceId: id, className, sqlite }) => ({
+      id,
+      className,
+      sqlite,
+      accountId,
+      workerId,
+      createdOn: now,
+    })),
+    currentTag: undefined,
+    migrations: migrations as Migrations | undefined,
+    exported: new Set(exported),
+    bound: new Set(),
+    findOther: () => undefined,
+    now,
+  });
+  return namespaces.map(({ id: namespaceId, className, sqlite }) => ({ namespaceId, className, sqlite }));
 }
 
 /** Refuses what Solum cannot run, and dates and flags that workerd would not take. */

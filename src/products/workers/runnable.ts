@@ -21,7 +21,12 @@ export type RunnableVersion = {
   compatibilityFlags: readonly string[];
   bindings: readonly ResolvedBinding[];
   assets: VersionAssets | undefined;
+  /** Durable Object namespaces that the Worker has as of this version, bound or not. */
+  ownNamespaces: readonly OwnNamespace[];
 };
+
+/** The objects of one of the Worker's classes. */
+export type OwnNamespace = { namespaceId: string; className: string; sqlite: boolean };
 
 export type ModuleType = "esm" | "cjs" | "text" | "data" | "wasm" | "json";
 
@@ -66,6 +71,8 @@ export type ResolvedBinding = { name: string } & (
   | { type: "version_metadata" }
   /** The account's gateways. */
   | { type: "ai" }
+  /** `owner`: id of the Worker that has the objects, this one or another. */
+  | { type: "durable_object_namespace"; namespaceId: string; className: string; sqlite: boolean; owner: string }
   /** Service-worker format only; the bytes are a module of the version. */
   | { type: "wasm_module" | "text_blob" | "data_blob"; hash: string }
   /** A type that Solum lacks, deployed because `unsupportedBindings` is `stub`: every use of it throws. */

@@ -131,7 +131,8 @@ export function toVersion(row: Record<string, unknown>): Version {
   return {
     id: String(row["id"]),
     number: Number(row["number"]),
-    runnable: JSON.parse(String(row["runnable"])),
+    // One of before there were objects has none.
+    runnable: { ownNamespaces: [], ...JSON.parse(String(row["runnable"])) },
     bindings: JSON.parse(String(row["bindings"])),
     annotations: JSON.parse(String(row["annotations"])),
     ...JSON.parse(String(row["rest"])),

@@ -1,6 +1,7 @@
 import type { ExecutionModel } from "#products/logs/schema.ts";
 import type { Invocation } from "#runtime/entry/invocation.ts";
 import type { Runner } from "#runtime/entry/runner.ts";
+import { pacedAlarm } from "#runtime/entry/paced-alarm.ts";
 import { handlerNames } from "#runtime/entry/trigger.ts";
 import { sameShape, type Before } from "#runtime/entry/wrap-object.ts";
 
@@ -62,7 +63,7 @@ export function wrapClass(
       const run = options.once && name === "fetch" ? runner.runFetch : runner.run;
       return run.call(runner, invocation, method, this, args);
     };
-    return sameShape(wrapper, method);
+    return sameShape(name === "alarm" && !options.once ? pacedAlarm(wrapper, runner) : wrapper, method);
   }
 
   /** Made for every request: no more than a plain subclass, and a variable in place of an asynchronous context. */

@@ -1,0 +1,230 @@
+import { existsSync } from "node:fs";
+import { rm } from "node:fs/promises";
+import { pollUntil } from "#core/deadline.ts";
+import { messageOf } from "#core/errors.ts";
+import { createLogger } from "#core/log.ts";
+import { stopChild, type Child } from "#runtime/child.ts";
+import { StartGate } from "#runtime/start-gate.ts";
+import type { Front, FrontSurroundings } from "#runtime/front.ts";
+import { describeFront, parseProcessName, type FrontParts, type Startable } from "#runtime/front-launch.ts";
+import { Alarms } from "#runtime/object-alarms.ts";
+import { openConnections } from "#runtime/open-connections.ts";
+import { ownersOf } from "#runtime/object-pieces.ts";
+import { Owner } from "#runtime/owner.ts";
+import { askSocket } from "#runtime/probe.ts";
+import type { ChildMark, ProcessFacts } from "#runtime/proc.ts";
+
+/** The version whose code a Worker's objects should run. */
+export type WantedOwner = { workerId: string; versionId: string; startable: () => Startable };
+
+export type OwnerStatus = {
+  workerId: string;
+  scriptName: string;
+  versionId: string;
+  state: string;
+  pid: number | undefined;
+  restarts: number;
+  lastEnd: string | undefined;
+  cpuMs: number;
+  memoryBytes: number;
+};
+
+export type OwnersOptions = {
+  instance: string;
+  parts: FrontParts;
+  /** An owner that nobody is connected to for so long is put to sleep. */
+  idleMs: number;
+  startsAtOnce: number;
+  /** Processes that may be connected to owners, with the versions they run. */
+  clients: () => Iterable<{ front: Front }>;
+  changed: () => void;
+};
+
+const limits = {
+  /** How long a call waits until it is known that its Worker has objects. */
+  knownMs: 2000,
+  idleLookMinMs: 50,
+  idleLookMaxMs: 15_000,
+  answerMs: 1000,
+  /** How long after an answer fronts take an owner to run; see `proxyFor`. */
+  trustMs: 1000,
+};
+
+const log = createLogger("supervisor.owners");
+
+/** The processes of Workers' Durable Objects, one for each Worker that has a class of them. */
+export class Owners {
+  readonly #options: OwnersOptions;
+  readonly #around: FrontSurroundings;
+  readonly #owners = new Map<string, Owner>();
+  readonly #alarms: Alarms;
+  #timer: NodeJS.Timeout | undefined;
+  #looking = false;
+  #stopping = false;
+
+  constructor(options: OwnersOptions) {
+    this.#options = options;
+    const { instance, changed } = options;
+    this.#around = { instance, changed, turn: new StartGate(options.startsAtOnce).enter };
+    this.#alarms = new Alarms(async (workerId) => void (await this.wake(workerId)));
+  }
+
+  /** How long after an answer of an owner a front may take it to run. */
+  get trustMs(): number {
+    return Math.min(limits.trustMs, this.#options.idleMs / 2);
+  }
+
+  start(): void {
+    const { idleMs } = this.#options;
+    const everyMs = Math.min(limits.idleLookMaxMs, Math.max(limits.idleLookMinMs, idleMs / 4));
+    this.#timer = setInterval(() => void this.#putIdleToSleep(), everyMs);
+    this.#timer.unref();
+  }
+
+  /** Knows these from now on, moves those to new code that run other, and ends those that are not wanted any more. */
+  setDesired(desired: readonly WantedOwner[]): void {
+    if (this.#stopping) return;
+    const wanted = new Set(desired.map(({ workerId }) => workerId));
+    for (const { workerId, versionId, startable } of desired) {
+      const owner = this.#owners.get(workerId);
+      if (!owner) {
+        this.#add(startable());
+        this.#plan(workerId);
+      } else if (owner.versionId !== versionId) this.#inBackground(owner.become(startable()));
+    }
+    for (const [workerId, owner] of this.#owners)
+      if (!wanted.has(workerId)) this.#inBackground(this.#remove(workerId, owner));
+  }
+
+  /** Resolves when the owner of a Worker's objects answers: true when it has just taken the place of one of other code. */
+  async wake(workerId: string): Promise<boolean> {
+    const wait = { ms: limits.knownMs, everyMs: 5, what: "finding the Worker of a Durable Object" };
+    const owner = await pollUntil(wait, () => this.#owners.get(workerId));
+    if (this.#stopping) throw new Error("Solum is being stopped.");
+    this.#alarms.forget(workerId);
+    return owner.wake();
+  }
+
+  /** Whether a Worker's objects run the code that they should, if any. */
+  isSettled(workerId: string): boolean {
+    return this.#owners.get(workerId)?.isSettled ?? true;
+  }
+
+  /** Takes over the process of a supervisor before us when it is what we would start; any other is ended before its successor starts. */
+  async adopt(mark: ChildMark, facts: ProcessFacts, child: Child, wanted: WantedOwner | undefined): Promise<void> {
+    const name = parseProcessName(mark.name);
+    if (wanted && name && name.versionId === wanted.versionId) {
+      const startable = wanted.startable();
+      const launch = await describeFront(this.#options.parts, startable, name);
+      if (launch.spec.hash === mark.hash && existsSync(launch.socket) && !this.#owners.has(name.workerId)) {
+        this.#add(startable).adopt({ launch, child });
+        log.info("took over a process", { process: mark.name, pid: facts.pid });
+        return;
+      }
+    }
+    await stopChild(child, 0);
+    // It was in use: its successor is not left asleep.
+    if (wanted) this.#inBackground((this.#owners.get(wanted.workerId) ?? this.#add(wanted.startable())).wake());
+  }
+
+  /** Every process, with the limit of CPU time of its version. */
+  *all(): Iterable<{ front: Front; cpuMs: number | undefined }> {
+    for (const { front } of this.#owners.values()) if (front) yield { front, cpuMs: front.startable?.cpuMs };
+  }
+
+  /** Log files that grow, for whoever keeps them small. */
+  logFiles(): string[] {
+    return [...this.all()].flatMap(({ front }) => front.logFile ?? []);
+  }
+
+  /** Workers whose owner runs. */
+  workerIds(): string[] {
+    return [...this.#owners.values()].filter(({ front }) => front).map(({ workerId }) => workerId);
+  }
+
+  status(): OwnerStatus[] {
+    return [...this.#owners.values()].map(({ workerId, versionId, startable, front }) => ({
+      workerId,
+      scriptName: startable.version.scriptName,
+      versionId,
+      state: front?.keeper.state ?? "asleep",
+      pid: front?.keeper.pid,
+      restarts: front?.keeper.restarts ?? 0,
+      lastEnd: front?.keeper.lastEnd,
+      ...(front?.usage ?? { cpuMs: 0, memoryBytes: 0 }),
+    }));
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    clearInterval(this.#timer);
+    this.#alarms.stop();
+    await Promise.all([...this.#owners.values()].map(async (owner) => owner.stop()));
+  }
+
+  #add(startable: Startable): Owner {
+    const { version, secrets, cpuMs } = startable;
+    // An accepted version's modules are blobs by now; where they were staged is gone.
+    const owner = new Owner({ version, secrets, cpuMs }, this.#options.parts, this.#around);
+    this.#owners.set(owner.workerId, owner);
+    return owner;
+  }
+
+  async #remove(workerId: string, owner: Owner): Promise<void> {
+    this.#owners.delete(workerId);
+    this.#alarms.forget(workerId);
+    await owner.stop();
+    await rm(this.#options.parts.runtime.owner(workerId).root, { recursive: true, force: true });
+  }
+
+  /** Has an owner that sleeps started in time for the next alarm of its objects. */
+  #plan(workerId: string): void {
+    this.#alarms.plan(workerId, this.#options.parts.data.objectsOf(workerId));
+  }
+
+  async #putIdleToSleep(): Promise<void> {
+    if (this.#looking || this.#stopping) return;
+    this.#looking = true;
+    try {
+      for (const owner of this.#owners.values()) {
+        if (owner.front && (this.#isConnected(owner.workerId) || (await isAtWork(owner.front))))
+          owner.usedAt = performance.now();
+        const isIdle = () => performance.now() - owner.usedAt >= this.#options.idleMs;
+        if (!owner.front || !isIdle()) continue;
+        await owner.sleep(isIdle);
+        if (!owner.front) this.#plan(owner.workerId);
+      }
+    } catch (error) {
+      // The next look comes anyway.
+      log.warn("a look at the owners failed", { error: messageOf(error) });
+    } finally {
+      this.#looking = false;
+    }
+  }
+
+  /** Whether a process is connected to a Worker's objects: calls, WebSockets, streams and stubs all hold a connection. */
+  #isConnected(workerId: string): boolean {
+    const { debug } = this.#options.parts.runtime.owner(workerId);
+    for (const { front } of [...this.#options.clients(), ...this.all()]) {
+      const { pid } = front.keeper;
+      const mayCall = !front.startable || ownersOf(front.startable.version).includes(workerId);
+      if (pid !== undefined && mayCall && openConnections(pid, debug) > 0) return true;
+    }
+    return false;
+  }
+
+  #inBackground(work: Promise<unknown>): void {
+    work.catch((error: unknown) => log.error("a Worker's objects have no process", { error: messageOf(error) }));
+  }
+}
+
+/** Whether an object does something that nobody waits for: an alarm, work after an answer. */
+async function isAtWork(front: Front): Promise<boolean> {
+  // One that is just starting does so for somebody.
+  if (!front.sockets) return true;
+  const { body } = await askSocket(front.sockets.probe, { ms: limits.answerMs }).catch(() => ({ body: "" }));
+  // One that does not answer computes, or has ended, which its keeper sees.
+  if (body === "") return true;
+  const { inFlight = 0, waitUntil = 0, unsent = 0 } = JSON.parse(body) as Record<string, number>;
+  return inFlight + waitUntil + unsent > 0;
+}
