@@ -1,6 +1,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { pollUntil } from "#core/deadline.ts";
 import { startExample, type Example } from "../support/start-example.ts";
 
 /** The example as its author deploys it: a front end, a back end, D1, KV, R2 and a secret, by the real wrangler. */
@@ -41,6 +42,11 @@ test("pages, accounts, files and notes answer through the ingress, and a deploy 
   const uploaded = await ask("POST", "/api/documents?name=plan.txt", "the plan ".repeat(20_000), "text/plain");
   expect(uploaded.status).toBe(201);
   const { id } = JSON.parse(uploaded.text) as { id: string };
+  const passages = await pollUntil({ ms: 20_000, everyMs: 50, what: "the document to be read" }, async () => {
+    const document = JSON.parse((await ask("GET", `/api/documents/${id}`)).text) as { passages: number | null };
+    return document.passages ?? undefined;
+  });
+  expect(passages).toBeGreaterThan(100);
   expect((await ask("POST", "/api/notes", { title: "First", body: "An idea about gardens" })).status).toBe(201);
   const link = JSON.parse((await ask("POST", `/api/documents/${id}/link`)).text) as { url: string };
 

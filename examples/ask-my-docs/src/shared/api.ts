@@ -10,6 +10,8 @@ export interface Document {
   type: string;
   size: number;
   uploadedAt: number;
+  /** Passages that were read of a document of text, to be asked about; null before. */
+  passages: number | null;
 }
 
 export interface DocumentList {

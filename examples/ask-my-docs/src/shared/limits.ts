@@ -15,6 +15,10 @@ export const limits = {
   searchLength: 100,
   questionLength: 1_000,
   questionsPerDay: 200,
-  /** Of a longer document only the beginning is read to the model. */
-  bytesRead: 60_000,
+  /** Of a longer document only the beginning is read. */
+  bytesRead: 2_000_000,
+  /** Passages that a model is shown of a document's beginning. */
+  passagesOfBeginning: 10,
+  /** Passages that a model is shown because they have words of the question. */
+  passagesFound: 30,
 } as const;

@@ -1,8 +1,12 @@
+import type { ToRead } from "./reading/queue.ts";
+
 /** What wrangler.jsonc and `wrangler secret put` give to the Worker. */
 export interface Env {
   DB: D1Database;
   SESSIONS: KVNamespace;
   UPLOADS: R2Bucket;
+  /** Documents that are to be read, so that they can be asked. */
+  READING: Queue<ToRead>;
   AI: Ai;
   JWT_SECRET: string;
   ENVIRONMENT: string;

@@ -26,6 +26,7 @@ export const errors = {
   notFound: (message: string) => new ApiError(404, "not_found", message),
   emailTaken: () => new ApiError(409, "email_taken", "There is an account with this email already.", "email"),
   noteChanged: () => new ApiError(409, "note_changed", "This note was changed in another window."),
+  notReadYet: () => new ApiError(409, "not_read_yet", "This document is still being read. Please ask in a moment."),
   full: (message: string) => new ApiError(409, "full", message),
   lengthRequired: () => new ApiError(411, "length_required", "A request has to say how long it is."),
   tooLarge: (message: string) => new ApiError(413, "too_large", message),

@@ -8,6 +8,7 @@ import { answerError, errors } from "./errors.ts";
 import { notes } from "./notes/routes.ts";
 import { costs } from "./questions/costs.ts";
 import { questions } from "./questions/routes.ts";
+import { readDocuments, type ToRead } from "./reading/queue.ts";
 
 const api = new Hono<App>().basePath("/api");
 
@@ -34,4 +35,4 @@ api.notFound(() => {
 });
 api.onError(answerError);
 
-export default { fetch: api.fetch } satisfies ExportedHandler<Env>;
+export default { fetch: api.fetch, queue: readDocuments } satisfies ExportedHandler<Env, ToRead>;

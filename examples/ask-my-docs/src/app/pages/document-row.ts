@@ -1,15 +1,21 @@
 import type { Document } from "../../shared/api.ts";
 import { isText } from "../../shared/is-text.ts";
-import { limits } from "../../shared/limits.ts";
 import { api, messageOf } from "../api.ts";
 import { confirmDialog } from "../confirm-dialog.ts";
 import { element, iconButton } from "../dom.ts";
 import { sizeText, timeText } from "../format.ts";
 import { goTo } from "../router.ts";
+import { createRenameForm } from "./rename-form.ts";
+import { waitUntilRead } from "./wait-until-read.ts";
+
+const beingRead = " · being read";
 
 /** One document: its name opens it, and the line below tells about it, or how the last thing that was done to it went. */
-export function createDocumentRow(document: Document, onRemoved: () => void): HTMLElement {
-  let { name } = document;
+export function createDocumentRow(
+  document: Document,
+  { onRemoved, signal }: { onRemoved: () => void; signal: AbortSignal },
+): HTMLElement {
+  let { name, passages } = document;
   const link = element("a", { href: api.documentAddress(document.id), target: "_blank", rel: "noopener" });
   const title = element("div", { className: "title" }, link);
   const line = element("p", { className: "line muted", role: "status" });
@@ -17,7 +23,9 @@ export function createDocumentRow(document: Document, onRemoved: () => void): HT
   const copy = iconButton("link", "Copy a link", () => void attempt(copyLink));
   const rename = iconButton("rename", "Rename", startRenaming);
   const remove = iconButton("remove", "Delete", () => void attempt(askAndRemove));
-  const buttons = [...(isText(document) ? [ask] : []), copy, rename, remove];
+  const canBeRead = isText(document);
+  ask.hidden = !canBeRead || passages === null;
+  const buttons = [ask, copy, rename, remove];
   const actions = element("div", { className: "actions" }, ...buttons);
   const row = element(
     "li",
@@ -28,6 +36,7 @@ export function createDocumentRow(document: Document, onRemoved: () => void): HT
   );
   showName();
   showFacts();
+  if (ask.hidden && canBeRead) void offerToAsk();
   return row;
 
   function showName(): void {
@@ -41,7 +50,14 @@ export function createDocumentRow(document: Document, onRemoved: () => void): HT
 
   function showFacts(): void {
     line.classList.remove("problem");
-    line.replaceChildren(sizeText(document.size), " · ", timeElement(document.uploadedAt));
+    const reading = canBeRead && passages === null ? [beingRead] : [];
+    line.replaceChildren(sizeText(document.size), " · ", timeElement(document.uploadedAt), ...reading);
+  }
+
+  async function offerToAsk(): Promise<void> {
+    passages = await waitUntilRead(document.id, signal);
+    ask.hidden = passages === null;
+    if (line.textContent?.endsWith(beingRead)) showFacts();
   }
 
   function say(text: string, isProblem = false): void {
@@ -74,33 +90,22 @@ export function createDocumentRow(document: Document, onRemoved: () => void): HT
 
   /** The name becomes a field, and the buttons beside it become the two ways out. */
   function startRenaming(): void {
-    const input = element("input", { value: name, ariaLabel: "New name", maxLength: limits.documentNameLength });
-    const form = element("form", { className: "rename" }, input);
     const stop = () => {
       title.replaceChildren(link);
       actions.replaceChildren(...buttons);
       showFacts();
       rename.focus();
     };
-    form.onsubmit = (event) => {
-      event.preventDefault();
-      void attempt(async () => {
-        if (input.value !== name) ({ name } = await api.renameDocument(document.id, input.value));
+    const save = (newName: string) =>
+      attempt(async () => {
+        if (newName !== name) ({ name } = await api.renameDocument(document.id, newName));
         showName();
         stop();
       });
-    };
-    input.onkeydown = ({ key }) => {
-      if (key === "Escape") stop();
-    };
-    title.replaceChildren(form);
-    actions.replaceChildren(
-      element("button", { type: "button", className: "quiet", onclick: () => form.requestSubmit() }, "Save"),
-      element("button", { type: "button", className: "quiet", onclick: stop }, "Cancel"),
-    );
-    input.focus();
-    // The part before the ending is what people change.
-    input.setSelectionRange(0, name.lastIndexOf(".") > 0 ? name.lastIndexOf(".") : name.length);
+    const renaming = createRenameForm(name, { save, stop });
+    title.replaceChildren(renaming.form);
+    actions.replaceChildren(...renaming.buttons);
+    renaming.focus();
   }
 }
 

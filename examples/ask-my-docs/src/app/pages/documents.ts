@@ -52,9 +52,12 @@ export function documentsPage(): Page {
   }
 
   function rowOf(document: Document): HTMLElement {
-    return createDocumentRow(document, () => {
-      shown.delete(document.id);
-      showTotals();
+    return createDocumentRow(document, {
+      signal: left.signal,
+      onRemoved() {
+        shown.delete(document.id);
+        showTotals();
+      },
     });
   }
 

@@ -3,6 +3,7 @@ import { sign, verify } from "hono/jwt";
 import type { Document, DocumentLink, DocumentList } from "../../shared/api.ts";
 import { limits } from "../../shared/limits.ts";
 import { requireUser } from "../accounts/session.ts";
+import { isText } from "../../shared/is-text.ts";
 import type { App } from "../env.ts";
 import { errors } from "../errors.ts";
 import { declaredLength, readJson, text } from "../input.ts";
@@ -45,10 +46,11 @@ documents.post("/", async (c) => {
   const type = c.req.header("content-type") ?? "application/octet-stream";
   const key = keyOf({ id, userId: c.var.user.id });
   const stored = await c.env.UPLOADS.put(key, c.req.raw.body ?? "", { httpMetadata: { contentType: type } });
-  const row: Row = { id, userId: c.var.user.id, name, type, size: stored.size, uploadedAt: Date.now() };
+  const row: Row = { id, userId: c.var.user.id, name, type, size: stored.size, uploadedAt: Date.now(), passages: null };
   await c.env.DB.prepare("INSERT INTO documents (id, user_id, name, type, size, uploaded_at) VALUES (?, ?, ?, ?, ?, ?)")
     .bind(row.id, row.userId, row.name, row.type, row.size, row.uploadedAt)
     .run();
+  if (isText(row)) await c.env.READING.send({ documentId: id });
   return c.json<Document>(visible(row), 201);
 });
 
@@ -110,6 +112,6 @@ function validName(from: Record<string, unknown>): string {
   return name;
 }
 
-function visible({ id, name, type, size, uploadedAt }: Row): Document {
-  return { id, name, type, size, uploadedAt };
+function visible({ id, name, type, size, uploadedAt, passages }: Row): Document {
+  return { id, name, type, size, uploadedAt, passages };
 }

@@ -6,7 +6,7 @@ export interface Row extends Document {
   userId: string;
 }
 
-export const columns = "id, user_id AS userId, name, type, size, uploaded_at AS uploadedAt";
+export const columns = "id, user_id AS userId, name, type, size, uploaded_at AS uploadedAt, passages";
 
 /** The document `id`, when it belongs to this user. Somebody else's looks as if it did not exist. */
 export async function ownDocument(db: D1Database, id: string, userId: string): Promise<Row> {

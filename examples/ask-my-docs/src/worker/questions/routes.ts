@@ -3,10 +3,11 @@ import { answerHeaders, type Feature } from "../../shared/api.ts";
 import { isText } from "../../shared/is-text.ts";
 import { limits } from "../../shared/limits.ts";
 import { requireUser } from "../accounts/session.ts";
-import { keyOf, ownDocument, type Row } from "../documents/rows.ts";
+import { ownDocument, type Row } from "../documents/rows.ts";
 import type { App, Env } from "../env.ts";
 import { errors } from "../errors.ts";
 import { readJson, text } from "../input.ts";
+import { choosePassages } from "../reading/passages.ts";
 import { answerText } from "./answer-text.ts";
 import { answeredBy, askModels } from "./models.ts";
 
@@ -22,13 +23,14 @@ questions.post("/", async (c) => {
   const question = feature === "summary" ? summaryWish : text(input, "text", { min: 1, max: limits.questionLength });
   const userId = c.var.user.id;
   const document = await ownDocument(c.env.DB, text(input, "documentId", { max: 64 }), userId);
-  const content = await readText(c.env.UPLOADS, document);
+  await makeSureItWasRead(c.env, document);
   await makeSureTheyMayAsk(c.env.DB, userId);
 
+  const passages = await choosePassages(c.env.DB, document.id, feature === "summary" ? "" : question);
   const answer = await askModels(c.env.AI, c.env.GATEWAY, {
     feature,
     messages: [
-      { role: "system", content: `${instructions}\n\n# ${document.name}\n\n${content}` },
+      { role: "system", content: `${instructions}\n\n# ${document.name}\n\n${passages.join("\n\n")}` },
       { role: "user", content: question },
     ],
     signal: c.req.raw.signal,
@@ -58,12 +60,12 @@ function validFeature({ feature }: Record<string, unknown>): Feature {
   throw errors.invalid("feature", "A document can be asked a question or summed up.");
 }
 
-/** The beginning of a document of text. A character that is cut in half is left out. */
-async function readText(bucket: R2Bucket, document: Row): Promise<string> {
+/** One that was not read, for whatever reason, has its turn again. */
+async function makeSureItWasRead({ READING }: Env, document: Row): Promise<void> {
   if (!isText(document)) throw errors.notText();
-  const object = await bucket.get(keyOf(document), { range: { offset: 0, length: limits.bytesRead } });
-  if (object === null) throw errors.notFound("The file of this document is gone.");
-  return new TextDecoder().decode(await object.arrayBuffer(), { stream: true });
+  if (document.passages !== null) return;
+  await READING.send({ documentId: document.id });
+  throw errors.notReadYet();
 }
 
 /** A question costs money, so that nobody can ask without end. */
