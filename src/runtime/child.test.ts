@@ -136,3 +136,20 @@ test("a keeper pauses longer and longer over a process that does not come up", a
   expect(keeper.socket).toBeUndefined();
   await keeper.stop(1000);
 });
+
+test("a keeper that loses its process to somebody else's SIGKILL again and again pauses only a little", async () => {
+  const keeper = new Keeper({
+    name: "test",
+    instance,
+    launch: async () => ({
+      spec: spec(`process.kill(process.pid, "SIGKILL"); ${forever}`),
+      socket: join(instance, "none"),
+    }),
+    changed: () => {},
+  });
+  keeper.start();
+  // With the pauses of a process that does not come up, the ninth start would be 16 s away.
+  await pollUntil({ ms: 15_000, everyMs: 5, what: "restarts" }, () => (keeper.restarts >= 9 ? true : undefined));
+  expect(keeper.lastEnd).toBe("ended by SIGKILL");
+  await keeper.stop(1000);
+});

@@ -22,6 +22,8 @@ const limits = {
   stableCondemnedMs: 30_000,
   pauseFirstMs: 100,
   pauseMaxMs: 5000,
+  /** The same for one that somebody else killed, which is no fault of its own: whoever needs it should not wait much longer. */
+  pauseKilledMaxMs: 400,
 };
 
 const log = createLogger("supervisor.keeper");
@@ -47,6 +49,8 @@ export class Keeper {
   #retired = false;
   /** Why the process that runs is being ended. */
   #condemned: string | undefined;
+  /** Whether the last process was ended by a SIGKILL that was not ours: the kernel's or an operator's. */
+  #killed = false;
   #done: Promise<void> = Promise.resolve();
 
   /**
@@ -134,17 +138,22 @@ export class Keeper {
       if (stopping.aborted || this.#retired) break;
       this.#set("waiting");
       this.restarts++;
-      const pauseMs =
-        this.failures <= 1 ? 0 : Math.min(limits.pauseMaxMs, limits.pauseFirstMs * 2 ** (this.failures - 2));
-      await sleep(pauseMs, stopping).catch(() => undefined);
+      await sleep(this.#pauseMs(), stopping).catch(() => undefined);
     }
     this.#set("stopped");
+  }
+
+  #pauseMs(): number {
+    if (this.failures <= 1) return 0;
+    const maxMs = this.#killed ? limits.pauseKilledMaxMs : limits.pauseMaxMs;
+    return Math.min(maxMs, limits.pauseFirstMs * 2 ** (this.failures - 2));
   }
 
   /** One life of the process. Answers whether it was long enough to count as a success. */
   async #runOnce(stopping: AbortSignal, adopted: { child: Child; launch: Running } | undefined): Promise<boolean> {
     let readyAtMs: number | undefined;
     this.#condemned = undefined;
+    this.#killed = false;
     try {
       const { child, launch, serves } = adopted ? { ...adopted, serves: true } : await this.#begin(stopping);
       if (serves) {
@@ -155,6 +164,7 @@ export class Keeper {
       }
       const end = await child.ended;
       this.#lastEnd = this.#condemned ?? end;
+      this.#killed = this.#condemned === undefined && end.signal === "SIGKILL";
       if (!stopping.aborted && !this.#retired)
         log.warn("a process ended", { process: this.name, pid: child.pid, ...end, reason: this.#condemned });
       this.#running = undefined;
@@ -193,6 +203,7 @@ export class Keeper {
     } catch {
       if (!died.signal.aborted && !stopping.aborted) {
         log.error("a process did not answer in time", { process: this.name, pid: child.pid });
+        this.#condemned = "did not answer in time";
         child.signal("SIGKILL");
       }
       return false;
