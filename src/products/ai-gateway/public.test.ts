@@ -277,6 +277,22 @@ test("logs keep neither bodies nor rows when told so", async () => {
   expect((await rig.rows()).at(-1)?.path).toBe("v1beta/models/gemini-2.5-flash:generateContent?key=redacted");
 });
 
+test("a key in the address of a universal step is in no log, whatever the provider calls it", async () => {
+  const names = ["key", "api_key", "api-key", "apikey", "access_token"];
+  const steps = names.map((name) => ({
+    provider: "google-ai-studio",
+    endpoint: `v1beta/models/gemini-2.5-flash:generateContent?${name}=secret-key&alt=json`,
+    query: {},
+  }));
+  await rig.post("", steps);
+  const row = (await rig.rows()).at(-1);
+  const request = Buffer.from(row?.request ?? []).toString();
+  expect(JSON.stringify({ ...row, request, response: Buffer.from(row?.response ?? []).toString() })).not.toContain(
+    "secret-key",
+  );
+  expect(request).toContain("generateContent?api_key=redacted&alt=json");
+});
+
 test("the counts of a stream stay when its client asked for them", async () => {
   const answer = await rig.post("/openai/chat/completions", {
     ...chat,
