@@ -10,7 +10,14 @@ case "${1:-run}" in
 esac
 
 # npm records each install here; a newer lock file means that the tree is stale.
-if [ -e "$probe" ] && [ ! package-lock.json -nt node_modules/.package-lock.json ]; then exit 0; fi
+is_there() { [ -e "$probe" ] && [ ! package-lock.json -nt node_modules/.package-lock.json ]; }
+
+if is_there; then exit 0; fi
+
+# Two commands at once: one installs, the other waits for it. The lock goes with the process that holds it.
+exec 9<scripts
+flock 9
+if is_there; then exit 0; fi
 
 if [ -e "$probe" ] && [ -e node_modules/.bin/vitest ]; then omit=; fi
 echo "Installing $what ..." >&2
