@@ -9,6 +9,7 @@ import type { D1Exports } from "#products/d1/exports.ts";
 import type { D1Imports } from "#products/d1/imports.ts";
 import { d1DownloadRoutes, d1Routes, d1UploadRoutes } from "#products/d1/routes.ts";
 import type { D1Store } from "#products/d1/store.ts";
+import { objectRoutes, type ObjectParts } from "#products/durable-objects/routes.ts";
 import { kvRoutes } from "#products/kv/routes.ts";
 import type { KvStore } from "#products/kv/store.ts";
 import { logsRoutes, type FindWorker } from "#products/logs/routes.ts";
@@ -33,6 +34,7 @@ export type ApiParts = {
   workers: WorkerParts & { assets: AssetStore; reservedNames: ReadonlySet<string> };
   kv: KvStore;
   r2: SettingParts;
+  objects: ObjectParts;
   d1: D1Store;
   d1Imports: D1Imports;
   d1Exports: D1Exports;
@@ -77,6 +79,7 @@ export function buildApi(parts: ApiParts): Api {
   v4.route("/accounts/:account_id", accountRoutes(parts.accounts));
   v4.route("/accounts/:account_id", workerRoutes(parts.workers));
   v4.route("/accounts/:account_id/workers", workerZoneRoutes(zones));
+  v4.route("/accounts/:account_id/workers/durable_objects", objectRoutes(parts.objects));
   v4.route("/accounts/:account_id/storage/kv", kvRoutes(parts.kv));
   v4.route("/accounts/:account_id/r2", r2Routes(parts.r2));
   v4.route("/accounts/:account_id/r2-catalog", catalogRoutes());

@@ -5,6 +5,9 @@ export interface WriteConnection {
   prepare(sql: string): StatementSync;
 }
 
+/** A connection that reads: the process's own that writes, or another's. */
+export type Reader = { prepare(sql: string): StatementSync };
+
 /**
  * A change to a database that happens wholly or not at all. It runs on the writer thread, synchronously, inside a
  * savepoint of a group that is committed together; whoever asked is answered after that commit. Arguments and results

@@ -9,6 +9,8 @@ export type ResultInfo = {
   total_pages?: number;
   /** Empty on the last page. */
   cursor?: string;
+  /** The same for lists that the official SDK reads by `cursors.after`. */
+  cursors?: { after: string };
   /** R2's list of objects: whether the cursor leads to more, and the prefixes that stand for folded keys. */
   is_truncated?: boolean;
   delimited?: string[];

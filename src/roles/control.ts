@@ -27,6 +27,7 @@ import { readKeys, readToken } from "#roles/keys.ts";
 import { openRole, serveUntilTold } from "#roles/role.ts";
 import { queueParts } from "#roles/queue-parts.ts";
 import { r2Parts } from "#roles/r2-parts.ts";
+import { objectStore } from "#products/durable-objects/store.ts";
 import { uploadResources } from "#roles/upload-resources.ts";
 import { egressExplainHandler, egressExplainPath } from "#runtime/egress-explain.ts";
 import { supervisorClient } from "#runtime/supervisor-client.ts";
@@ -41,7 +42,7 @@ export async function runControl(runtimeFolder: string): Promise<void> {
   for (const folder of [data.staging, data.imports]) await rm(folder, { recursive: true, force: true });
   for (const folder of [data.control, data.staging, data.imports, data.blobs, data.assetTrees])
     await mkdir(folder, { recursive: true, mode: 0o700 });
-  const db = await openDatabase(data.controlDb, ["accounts", "workers", "d1", "zones", "r2-hosts"]);
+  const db = await openDatabase(data.controlDb, ["accounts", "workers", "durable_objects", "d1", "zones", "r2-hosts"]);
   const accounts = accountStore(db);
   await accounts.ensureFirst(await readToken(data), workersDevSubdomain(config.appDomain));
 
@@ -69,13 +70,15 @@ export async function runControl(runtimeFolder: string): Promise<void> {
   });
   const blobs = blobStore(data);
   const assets = assetStore({ db, blobs, layout: data, key: keys.assets });
-  const resources = uploadResources({ kv, r2: r2.store, d1: d1.store, queues, workers });
+  const objects = objectStore(db);
+  const resources = uploadResources({ kv, r2: r2.store, d1: d1.store, queues, workers, objects });
   const { unsupportedBindings, workerBytes } = config;
 
   const api = buildApi({
     accounts,
     kv,
     r2,
+    objects: { objects, folderOf: ({ workerId, id }) => join(data.objectsOf(workerId), id) },
     d1: d1.store,
     d1Imports: d1.imports,
     d1Exports: d1.exports,

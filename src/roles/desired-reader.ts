@@ -1,10 +1,12 @@
+import type { Reader } from "#db/schema.ts";
 import { existsSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
 import { openForReading, statementCache } from "#db/connection.ts";
+import { readPlaces } from "#products/durable-objects/store.ts";
 import { readPublicHosts } from "#products/r2/public-hosts.ts";
 import { readDesired } from "#products/workers/desired.ts";
 import { previewOf, type Preview } from "#products/workers/previews.ts";
-import { readSecrets, type Reader } from "#products/workers/store.ts";
+import { readSecrets } from "#products/workers/store.ts";
 import { readDesiredZones } from "#products/zones/desired.ts";
 import { accountLabels } from "#roles/addresses.ts";
 import type { Desired } from "#runtime/supervisor.ts";
@@ -64,6 +66,7 @@ function readAll(reader: Reader): Desired {
     accountLabels: readAccountLabels(reader),
     zones: readDesiredZones(reader),
     bucketHosts: readPublicHosts(reader),
+    namespaces: readPlaces(reader),
     d1Hosts: hosts.map((row) => Number(row["host"])),
     secretsOf: (versionId) => readSecrets(reader, versionId),
   };

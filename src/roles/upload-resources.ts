@@ -5,6 +5,7 @@ import { jurisdictions, type Jurisdiction } from "#products/r2/schema.ts";
 import type { QueueStore } from "#products/queues/store.ts";
 import type { R2Store } from "#products/r2/store.ts";
 import type { Resources } from "#products/workers/bindings.ts";
+import type { ObjectStore } from "#products/durable-objects/store.ts";
 import type { WorkerStore } from "#products/workers/store.ts";
 
 /** What an upload may bind, asked of the products that have it. */
@@ -14,6 +15,7 @@ export function uploadResources(stores: {
   d1: D1Store;
   queues: QueueStore;
   workers: WorkerStore;
+  objects: ObjectStore;
 }): Resources {
   return {
     async hasKvNamespace(accountId, namespaceId) {
@@ -30,12 +32,7 @@ export function uploadResources(stores: {
     async findQueueId(accountId, name) {
       return (await stores.queues.list(accountId, { names: [name] }))[0]?.id;
     },
-    async findNamespace(accountId, name, className) {
-      const worker = await stores.workers.find(accountId, name);
-      const [newest] = worker ? await stores.workers.listVersions(worker, { offset: 0, max: 1 }) : [];
-      const namespace = newest?.runnable.ownNamespaces.find((one) => one.className === className);
-      return worker && namespace && { ...namespace, owner: worker.id };
-    },
+    listNamespaces: (accountId) => stores.objects.list(accountId),
     async hasWorker(accountId, name) {
       return (await stores.workers.find(accountId, name)) !== undefined;
     },

@@ -6,6 +6,7 @@ import { kvSchema } from "#products/kv/writes.ts";
 import { queuesSchema } from "#products/queues/writes.ts";
 import { r2HostsSchema } from "#products/r2/public-hosts.ts";
 import { r2Schema } from "#products/r2/writes.ts";
+import { objectsSchema } from "#products/durable-objects/writes.ts";
 import { workersSchema } from "#products/workers/writes.ts";
 import { zonesSchema } from "#products/zones/writes.ts";
 
@@ -18,6 +19,7 @@ runWriter([
   r2Schema,
   r2HostsSchema,
   workersSchema,
+  objectsSchema,
   queuesSchema,
   zonesSchema,
 ]);

@@ -1,5 +1,6 @@
 import { sleep } from "#core/deadline.ts";
 import { createLogger } from "#core/log.ts";
+import { placesOf } from "#products/workers/object-places.ts";
 import type { Front } from "#runtime/front.ts";
 import { lateWork } from "#runtime/late-work.ts";
 
@@ -61,11 +62,16 @@ export class Departures {
     }
   }
 
-  /** A process of a version that need not leave after all: it serves still, and the version is wanted again. */
-  takeBack(versionId: string): Front | undefined {
+  /** A process of a version that need not leave after all: it serves still, and the version is wanted again with its objects in the same `places`. */
+  takeBack(versionId: string, places: string): Front | undefined {
     const found = this.#departures.findLast(
       ({ front, stopping, cut }) =>
-        !stopping && !cut.signal.aborted && front.version.versionId === versionId && front.startable && front.sockets,
+        !stopping &&
+        !cut.signal.aborted &&
+        front.version.versionId === versionId &&
+        front.startable &&
+        placesOf(front.startable.version) === places &&
+        front.sockets,
     );
     if (!found) return undefined;
     this.#departures = this.#departures.filter((departure) => departure !== found);

@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { pollUntil } from "#core/deadline.ts";
 import { createLogger } from "#core/log.ts";
 import type { TrialOutcome } from "#products/workers/deployer.ts";
+import { placesOf } from "#products/workers/object-places.ts";
 import type { Child } from "#runtime/child.ts";
 import { Departures } from "#runtime/departures.ts";
 import { Front, type FrontSurroundings } from "#runtime/front.ts";
@@ -45,7 +46,8 @@ export type VersionUsage = {
 };
 
 /** A version that should run. What it takes to start it is read only when it is not known yet. */
-export type Wanted = { versionId: string; startable: () => Startable };
+/** `places`: where its Durable Objects are, see `placesOf`. */
+export type Wanted = { versionId: string; places: string; startable: () => Startable };
 
 export type FrontOptions = {
   instance: string;
@@ -97,7 +99,7 @@ export class Fronts {
   /** Starts a version that is about to be deployed, and keeps the process for that. Refused with 10021 when it does not start. */
   async trial(startable: Startable, signal: AbortSignal): Promise<TrialOutcome> {
     const { versionId } = startable.version;
-    const kept = this.#kept.get(versionId) ?? this.#takeBack(versionId);
+    const kept = this.#kept.get(versionId) ?? this.#takeBack(versionId, placesOf(startable.version));
     if (kept?.asleep) kept.wake();
     const serving = kept && (await untilServing(kept));
     const known = serving === undefined ? undefined : await probe(serving).catch(() => undefined);
@@ -241,13 +243,23 @@ export class Fronts {
   }
 
   /** Knows a version from now on, with a process of it that is there already. Answers a new one that has none. */
-  #takeUp({ versionId, startable }: Wanted): VersionFronts | undefined {
-    if (this.#kept.has(versionId) || this.#takeBack(versionId)) return undefined;
+  #takeUp({ versionId, places, startable }: Wanted): VersionFronts | undefined {
+    this.#dropMoved(versionId, places);
+    if (this.#kept.has(versionId) || this.#takeBack(versionId, places)) return undefined;
     const version = this.#keep(startable());
     const started = this.#trials.take(versionId);
     if (!started) return version;
     version.adopt(started);
     return undefined;
+  }
+
+  /** Lets go of processes of a version that look for Durable Objects where they were before they moved. */
+  #dropMoved(versionId: string, places: string): void {
+    const kept = this.#kept.get(versionId);
+    if (!kept || placesOf(kept.startable.version) === places) return;
+    this.#kept.delete(versionId);
+    for (const front of kept.fronts) front.keeper.retire();
+    this.#leftovers.push(...kept.fronts);
   }
 
   #keep(startable: Startable): VersionFronts {
@@ -260,8 +272,8 @@ export class Fronts {
   }
 
   /** The version with the process that was just leaving, if it can stay after all. */
-  #takeBack(versionId: string): VersionFronts | undefined {
-    const back = this.#departures.takeBack(versionId);
+  #takeBack(versionId: string, places: string): VersionFronts | undefined {
+    const back = this.#departures.takeBack(versionId, places);
     if (!back?.startable) return undefined;
     const version = this.#keep(back.startable);
     version.adopt(back);

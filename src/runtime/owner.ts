@@ -4,6 +4,7 @@ import { privateFolder, syncFolder } from "#core/durable-file.ts";
 import { messageOf } from "#core/errors.ts";
 import { createLogger } from "#core/log.ts";
 import { drainPath, updatedText } from "#products/durable-objects/broker-protocol.ts";
+import { placesOf } from "#products/workers/object-places.ts";
 import type { Child } from "#runtime/child.ts";
 import { Front, type FrontSurroundings } from "#runtime/front.ts";
 import { launchFront, type FrontLaunch, type FrontParts, type Startable } from "#runtime/front-launch.ts";
@@ -19,6 +20,11 @@ const limits = {
   /** How long after a swap it is what explains a call that was cut off. */
   swapExplainsMs: 30_000,
 };
+
+/** Whether two have the same code and look for objects in the same places. */
+function runsAlike({ version }: Startable, { version: other }: Startable): boolean {
+  return version.versionId === other.versionId && placesOf(version) === placesOf(other);
+}
 
 /** Lives in a row that ended too soon, from which on calls are refused instead of waiting. */
 const downAfterFailures = 2;
@@ -93,7 +99,7 @@ export class Owner {
   /** Runs `startable` from now on; a process of other code makes room at once. */
   async become(startable: Startable): Promise<void> {
     await this.#inTurn(async () => {
-      if (startable.version.versionId === this.versionId) return;
+      if (runsAlike(startable, this.#startable)) return;
       this.#startable = startable;
       if (!this.#front) return;
       // All that can be done before calls have to wait.
@@ -113,6 +119,14 @@ export class Owner {
   async sleep(still: () => boolean = () => true): Promise<void> {
     await this.#inTurn(async () => {
       if (still()) await this.#end("asleep", 0);
+    });
+  }
+
+  /** Does `work` while there is no process: calls wait for it. */
+  async without(work: () => Promise<void>): Promise<void> {
+    await this.#inTurn(async () => {
+      await this.#end("moved", limits.drainMs);
+      await work();
     });
   }
 

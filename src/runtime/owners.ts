@@ -1,12 +1,15 @@
 import { existsSync } from "node:fs";
 import { rm } from "node:fs/promises";
-import { pollUntil } from "#core/deadline.ts";
+import { pollUntil, sleep } from "#core/deadline.ts";
 import { messageOf } from "#core/errors.ts";
 import { createLogger } from "#core/log.ts";
+import type { NamespacePlace } from "#products/durable-objects/store.ts";
+import { placesOf } from "#products/workers/object-places.ts";
 import { stopChild, type Child } from "#runtime/child.ts";
 import { StartGate } from "#runtime/start-gate.ts";
 import type { Front, FrontSurroundings } from "#runtime/front.ts";
 import { describeFront, parseProcessName, type FrontParts, type Startable } from "#runtime/front-launch.ts";
+import { misplaced, putInPlace } from "#runtime/object-folders.ts";
 import { Alarms } from "#runtime/object-alarms.ts";
 import { openConnections } from "#runtime/open-connections.ts";
 import { ownersOf } from "#runtime/object-pieces.ts";
@@ -15,7 +18,7 @@ import { askSocket } from "#runtime/probe.ts";
 import type { ChildMark, ProcessFacts } from "#runtime/proc.ts";
 
 /** The version whose code a Worker's objects should run. */
-export type WantedOwner = { workerId: string; versionId: string; startable: () => Startable };
+export type WantedOwner = { workerId: string; versionId: string; places: string; startable: () => Startable };
 
 export type OwnerStatus = {
   workerId: string;
@@ -46,6 +49,8 @@ const limits = {
   idleLookMinMs: 50,
   idleLookMaxMs: 15_000,
   answerMs: 1000,
+  /** After a step of moving data that failed. */
+  retryMs: 1000,
   /** How long after an answer fronts take an owner to run; see `proxyFor`. */
   trustMs: 1000,
 };
@@ -58,6 +63,10 @@ export class Owners {
   readonly #around: FrontSurroundings;
   readonly #owners = new Map<string, Owner>();
   readonly #alarms: Alarms;
+  /** What data was compared with last. */
+  #placed: readonly NamespacePlace[] | undefined;
+  /** Workers whose process ended with the supervisor before us: their successors are not left asleep. */
+  readonly #wakeFirst = new Set<string>();
   #timer: NodeJS.Timeout | undefined;
   #looking = false;
   #stopping = false;
@@ -82,18 +91,57 @@ export class Owners {
   }
 
   /** Knows these from now on, moves those to new code that run other, and ends those that are not wanted any more. */
-  setDesired(desired: readonly WantedOwner[]): void {
+  setDesired(desired: readonly WantedOwner[], namespaces: readonly NamespacePlace[]): void {
     if (this.#stopping) return;
     const wanted = new Set(desired.map(({ workerId }) => workerId));
-    for (const { workerId, versionId, startable } of desired) {
+    const added = desired.filter(({ workerId }) => !this.#owners.has(workerId));
+    for (const { startable } of added) this.#add(startable());
+    // Before anybody can have a process started that would find its data missing.
+    if (namespaces !== this.#placed) this.#inBackground(this.#place(namespaces));
+    for (const { workerId, versionId, places, startable } of desired) {
       const owner = this.#owners.get(workerId);
-      if (!owner) {
-        this.#add(startable());
-        this.#plan(workerId);
-      } else if (owner.versionId !== versionId) this.#inBackground(owner.become(startable()));
+      if (owner && (owner.versionId !== versionId || placesOf(owner.startable.version) !== places))
+        this.#inBackground(owner.become(startable()));
+    }
+    for (const { workerId } of added) {
+      if (this.#wakeFirst.delete(workerId)) this.#inBackground(this.wake(workerId));
+      else this.#plan(workerId);
     }
     for (const [workerId, owner] of this.#owners)
       if (!wanted.has(workerId)) this.#inBackground(this.#remove(workerId, owner));
+  }
+
+  /**
+   * Puts data of objects where it belongs while none of the Workers concerned has a process. A step that fails is tried again:
+   * an object must not begin anew because its data is elsewhere.
+   */
+  async #place(namespaces: readonly NamespacePlace[]): Promise<void> {
+    this.#placed = namespaces;
+    const { data } = this.#options.parts;
+    const steps = misplaced(data, namespaces);
+    if (steps.length === 0) return;
+    const workers = [...new Set(steps.flatMap(({ from, to }) => (to === undefined ? [from] : [from, to])))].toSorted();
+    const owners = workers.flatMap((workerId) => this.#owners.get(workerId) ?? []);
+    for (const workerId of workers) this.#alarms.forget(workerId);
+    const work = async () => {
+      for (const step of steps) await this.#untilDone(async () => putInPlace(data, step));
+      log.info("moved or removed data of Durable Objects", { namespaces: steps.length });
+    };
+    // All in the same order, so that two changes never wait for each other.
+    await owners.reduceRight((inner, owner) => async () => owner.without(inner), work)();
+    for (const workerId of workers) if (this.#owners.has(workerId)) this.#plan(workerId);
+  }
+
+  async #untilDone(work: () => Promise<void>): Promise<void> {
+    for (;;) {
+      if (this.#stopping) throw new Error("Solum is being stopped.");
+      try {
+        return await work();
+      } catch (error) {
+        log.error("data of Durable Objects could not be put in its place", { error: messageOf(error) });
+        await sleep(limits.retryMs);
+      }
+    }
   }
 
   /** Resolves when the owner of a Worker's objects answers: true when it has just taken the place of one of other code. */
@@ -123,8 +171,8 @@ export class Owners {
       }
     }
     await stopChild(child, 0);
-    // It was in use: its successor is not left asleep.
-    if (wanted) this.#inBackground((this.#owners.get(wanted.workerId) ?? this.#add(wanted.startable())).wake());
+    // It was in use. Its data may have to move before the next one starts.
+    if (wanted) this.#wakeFirst.add(wanted.workerId);
   }
 
   /** Every process, with the limit of CPU time of its version. */

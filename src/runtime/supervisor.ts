@@ -1,8 +1,10 @@
 import { pollUntil, sleep } from "#core/deadline.ts";
 import { createLogger } from "#core/log.ts";
+import type { NamespacePlace } from "#products/durable-objects/store.ts";
 import type { TrialOutcome } from "#products/workers/deployer.ts";
 import type { DesiredWorker } from "#products/workers/desired.ts";
 import { workerErrors } from "#products/workers/errors.ts";
+import { placesOf } from "#products/workers/object-places.ts";
 import type { Preview } from "#products/workers/previews.ts";
 import type { RunnableVersion } from "#products/workers/runnable.ts";
 import type { Version } from "#products/workers/schema.ts";
@@ -28,6 +30,8 @@ export type Desired = {
   accountLabels: Map<string, string | undefined>;
   zones: DesiredZones;
   bucketHosts: string[];
+  /** Of Durable Objects. The same array until something has changed. */
+  namespaces: readonly NamespacePlace[];
   /** Hosts that hold databases. */
   d1Hosts: number[];
   secretsOf: (versionId: string) => ReadonlyMap<string, Uint8Array>;
@@ -282,7 +286,7 @@ export class Supervisor {
     });
     if (!(await this.#acknowledge(table))) return;
     // After the table, so that new code of a Worker calls its new objects; until then both serve what was before.
-    owners.setDesired(ownersWanted(desired));
+    owners.setDesired(ownersWanted(desired), desired.namespaces);
     const targets = Object.entries(table.targets);
     fronts.release(new Set(targets.map(([id]) => id)), new Set(targets.flatMap(([, { sockets }]) => sockets)));
     const workers = desired.workers.map(({ worker }) => worker.id);
@@ -389,6 +393,7 @@ function roleOf(processName: string) {
 function wantedVersion(version: Version, { secretsOf }: Desired): Wanted {
   return {
     versionId: version.id,
+    places: placesOf(version.runnable),
     startable: () => ({ version: version.runnable, secrets: secretsOf(version.id), cpuMs: cpuMsOf(version) }),
   };
 }

@@ -15,6 +15,7 @@ const worker = (name: string, more: Partial<Worker> = {}): Worker => ({
   subdomainEnabled: true,
   previewsEnabled: true,
   settings: {},
+  migrationTag: undefined,
   lastDeployedFrom: "wrangler",
   ...more,
 });

@@ -23,7 +23,12 @@ beforeAll(async () => {
   await solum.wrangler(solum.project("caller"), ["deploy"]);
   // There is no API yet that makes accounts.
   await solum.stop();
-  await using db = await openDatabase(dataLayout(solum.data).controlDb, ["accounts", "workers", "d1"]);
+  await using db = await openDatabase(dataLayout(solum.data).controlDb, [
+    "accounts",
+    "workers",
+    "durable_objects",
+    "d1",
+  ]);
   const accounts = accountStore(db);
   const { id } = await accounts.create({ name: "Stranger", subdomain: "stranger" });
   stranger = { id, token: "solum_stranger" };

@@ -14,7 +14,7 @@ const idleMs = 1000;
 let solum: Solum;
 beforeAll(async () => {
   solum = new Solum();
-  solum.writeConfig({ idleMs, unsupportedBindings: "stub" });
+  solum.writeConfig({ idleMs });
   await solum.start();
   await uploadWorker(solum, "objects", objectsRelease("one"), objectsMetadata);
   await giveAddress(solum, "objects");

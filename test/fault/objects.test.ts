@@ -17,7 +17,6 @@ let solum: Solum;
 let runtime: string;
 beforeAll(async () => {
   solum = new Solum();
-  solum.writeConfig({ unsupportedBindings: "stub" });
   await solum.start();
   runtime = solum.runtime;
   await uploadWorker(solum, "objects", objectsRelease("one"), objectsMetadata);

@@ -10,6 +10,13 @@ export const objectErrors = {
     ),
   notExported: (className: string) =>
     new ApiError(400, 10061, `Cannot create binding for class '${className}' that is not exported by the script.`),
+  /** The text is ours. */
+  scriptNotFound: (script: string, className: string) =>
+    new ApiError(
+      400,
+      10061,
+      `Cannot create binding for class '${className}' because script '${script}' does not exist.`,
+    ),
   deletedButBound: (className: string) =>
     new ApiError(
       400,
@@ -53,5 +60,27 @@ export const objectErrors = {
       10072,
       `Cannot apply ${kind} migration to class '${className}' that is not depended on by existing Durable Objects.`,
     ),
+  /** Text and code of the real API for `wrangler versions upload` with a migration that is not applied yet. */
+  notWithVersionUpload: () =>
+    new ApiError(
+      400,
+      10211,
+      'Version upload failed. You attempted to upload a version of a Worker that includes a Durable Object migration, but migrations must be fully applied by running "wrangler deploy". See https://developers.cloudflare.com/workers/configuration/versions-and-deployments/gradual-deployments/#gradual-deployments-for-durable-objects.',
+    ),
+  /** Between planning and committing another upload changed the same objects. The text is ours. */
+  changedMeanwhile: (className: string) =>
+    new ApiError(
+      409,
+      10079,
+      `Migration precondition failed; the Durable Objects of class '${className}' were changed by another upload. Deploy again.`,
+    ),
+  /** A deployment of a version from the other side of a migration (workers/configuration/versions-and-deployments/rollbacks). */
+  migrationBetween: (versionId: string) =>
+    new ApiError(
+      400,
+      100140,
+      `Version ${versionId} cannot be deployed: a Durable Object migration lies between it and the current one.`,
+    ),
+  namespaceNotFound: (id: string) => new ApiError(404, 10066, `Durable Object namespace ${id} not found.`),
   tooManyClasses: (max: number) => new ApiError(400, 10021, `A Worker has at most ${max} Durable Object classes.`),
 };

@@ -23,10 +23,15 @@ export type MigrationRequest = {
 export type MigrationPlan = {
   /** All namespaces that the Worker has afterwards. */
   namespaces: ObjectNamespace[];
+  /** Those among them that are new or have another class or Worker, and what they were. */
+  changes: NamespaceChange[];
   /** Ids whose data goes. */
   deleted: string[];
   tag: string | undefined;
 };
+
+/** `from` is undefined for a new one. */
+export type NamespaceChange = { from: ObjectNamespace | undefined; to: ObjectNamespace };
 
 /** Plans the migrations of an upload, or throws what Cloudflare answers; a plan is applied wholly or not at all. */
 export function planMigrations(request: MigrationRequest): MigrationPlan {
@@ -39,12 +44,12 @@ export function planMigrations(request: MigrationRequest): MigrationPlan {
     for (const step of [migrations, ...(migrations.steps ?? [])]) state.apply(step);
     tag = migrations.new_tag ?? tag;
   }
-  const { namespaces, deleted, created } = state;
+  const { namespaces, deleted, created, changes } = state;
   for (const { id, className } of namespaces)
     if (!exported.has(className))
       throw created.has(id) ? objectErrors.newNotExported(className) : objectErrors.classGone(className);
   if (namespaces.length > limits.classes) throw objectErrors.tooManyClasses(limits.classes);
-  return { namespaces, deleted, tag };
+  return { namespaces, changes, deleted, tag };
 }
 
 /** Namespaces while steps are applied to them one after the other. */
@@ -53,10 +58,20 @@ class State {
   readonly deleted: string[] = [];
   readonly created = new Set<string>();
   readonly #request: MigrationRequest;
+  /** What exists of `namespaces`, as it is now. */
+  readonly #before: Map<string, ObjectNamespace>;
 
   constructor(request: MigrationRequest) {
     this.#request = request;
     this.namespaces = [...request.current];
+    this.#before = new Map(request.current.map((one) => [one.id, one]));
+  }
+
+  get changes(): NamespaceChange[] {
+    return this.namespaces.flatMap((to) => {
+      const from = this.#before.get(to.id);
+      return from && from.workerId === to.workerId && from.className === to.className ? [] : [{ from, to }];
+    });
   }
 
   apply(step: MigrationStep): void {
@@ -86,6 +101,7 @@ class State {
     this.#refuseTaken(to);
     const found = this.#request.findOther(script, from);
     if (!found) throw objectErrors.noSuchClass("transfer-class", from);
+    this.#before.set(found.id, found);
     this.namespaces.push({ ...found, workerId: this.#request.workerId, className: to });
   }
 
@@ -94,7 +110,8 @@ class State {
     if (this.#request.bound.has(className)) throw objectErrors.deletedButBound(className);
     this.namespaces = this.namespaces.filter((one) => one !== found);
     // One that this very upload made has no data.
-    if (!this.created.has(found.id)) this.deleted.push(found.id);
+    if (this.created.has(found.id)) this.created.delete(found.id);
+    else this.deleted.push(found.id);
   }
 
   #get(kind: string, className: string): ObjectNamespace {

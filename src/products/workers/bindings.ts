@@ -1,5 +1,7 @@
 import { isHexId, isUuid } from "#core/ids.ts";
 import { workerErrors } from "#products/workers/errors.ts";
+import { objectErrors } from "#products/durable-objects/errors.ts";
+import type { NamedNamespace } from "#products/durable-objects/store.ts";
 import type { OwnNamespace, ResolvedBinding } from "#products/workers/runnable.ts";
 import { limits, type ApiBinding } from "#products/workers/schema.ts";
 
@@ -10,11 +12,8 @@ export interface Resources {
   findQueueId(accountId: string, name: string): Promise<string | undefined>;
   findBucketId(accountId: string, bucket: { name: string; jurisdiction?: string }): Promise<string | undefined>;
   hasWorker(accountId: string, name: string): Promise<boolean>;
-  findNamespace(
-    accountId: string,
-    scriptName: string,
-    className: string,
-  ): Promise<(OwnNamespace & { owner: string }) | undefined>;
+  /** Every Durable Object namespace of the account. */
+  listNamespaces(accountId: string): Promise<NamedNamespace[]>;
 }
 
 /** Cloudflare's binding types that Solum lacks (wrangler-api §3.5). A name that is not here is a mistake of the caller. */
@@ -32,7 +31,10 @@ export type BindingRequest = {
   format: "modules" | "service-worker" | "assets-only";
   hasAssets: boolean;
   workerId: string;
+  /** The Worker's, after the upload's migrations. */
   ownNamespaces: readonly OwnNamespace[];
+  /** What the upload's code exports. */
+  exported: readonly string[];
   /** Bindings of the upload. */
   wanted: readonly RawBinding[];
   /** Types of the previous version's bindings to keep; secrets are kept in any case. */
@@ -151,17 +153,7 @@ async function resolve(request: BindingRequest, binding: Binding, resources: Res
       return { name, type, queueId };
     }
     case "durable_object_namespace": {
-      // Until namespaces are kept by the control process this is only for tests of what runs them.
-      if (request.unsupportedBindings === "refuse") return lackingBinding(request, name, type);
-      const className = text(binding, "class_name");
-      const script = typeof binding["script_name"] === "string" ? binding["script_name"] : request.scriptName;
-      const own = request.ownNamespaces.find((one) => one.className === className);
-      const found =
-        script === request.scriptName
-          ? own && { ...own, owner: request.workerId }
-          : await resources.findNamespace(accountId, script, className);
-      if (!found) return lackingBinding(request, name, type);
-      return { name, type, ...found };
+      return resolveNamespace(request, binding, resources);
     }
     case "service":
       return resolveService(request, binding, resources);
@@ -187,6 +179,29 @@ async function resolve(request: BindingRequest, binding: Binding, resources: Res
       if (!lacking.has(type)) throw workerErrors.unknownBinding(name, type);
       return lackingBinding(request, name, type);
   }
+}
+
+async function resolveNamespace(
+  request: BindingRequest,
+  binding: Binding,
+  resources: Resources,
+): Promise<ResolvedBinding> {
+  const { name } = binding;
+  const type = "durable_object_namespace";
+  const className = text(binding, "class_name");
+  const script = typeof binding["script_name"] === "string" ? binding["script_name"] : request.scriptName;
+  if (script === request.scriptName) {
+    const own = request.ownNamespaces.find((one) => one.className === className);
+    if (own) return { name, type, ...own, owner: request.workerId };
+    throw request.exported.includes(className)
+      ? objectErrors.notConfigured(className)
+      : objectErrors.notExported(className);
+  }
+  const others = await resources.listNamespaces(request.accountId);
+  const found = others.find((one) => one.scriptName === script && one.className === className);
+  if (found) return { name, type, namespaceId: found.id, className, sqlite: found.sqlite, owner: found.workerId };
+  const isThere = await resources.hasWorker(request.accountId, script);
+  throw isThere ? objectErrors.notConfigured(className) : objectErrors.scriptNotFound(script, className);
 }
 
 async function resolveService(
@@ -217,6 +232,7 @@ function lackingBinding({ unsupportedBindings }: BindingRequest, name: string, w
 function readBack(binding: Binding, resolved: ResolvedBinding): ApiBinding {
   const { keptFrom: _kept, ...shown } = binding;
   if (binding.type === "secret_text") return { name: binding.name, type: binding.type };
+  if (resolved.type === "durable_object_namespace") return { ...shown, namespace_id: resolved.namespaceId };
   if (resolved.type === "d1") return { ...shown, id: resolved.databaseId, database_id: resolved.databaseId };
   return shown;
 }

@@ -1,5 +1,6 @@
 import type { ErrorEntry } from "#core/errors.ts";
 import { unseal } from "#core/seal.ts";
+import { objectErrors } from "#products/durable-objects/errors.ts";
 import type { Resources } from "#products/workers/bindings.ts";
 import { workerErrors } from "#products/workers/errors.ts";
 import type { ResolvedBinding } from "#products/workers/runnable.ts";
@@ -26,8 +27,20 @@ export async function checkDeployable(
       throw workerErrors.versionTooOld(version.id, limits.versionsDeployable);
     const isRollback = newest !== undefined && version.number < newest.number;
     await checkResources(parts.resources, { worker, version, isRollback });
+    await checkMigrations(parts, worker, version);
     if (isRollback && versions.length === 1 && !force) await checkSecrets(parts, { worker, version, newest });
   }
+}
+
+/** A version runs with the classes that the Worker has now, or not at all. One that has moved to another Worker is that one's affair. */
+async function checkMigrations({ store, resources }: Parts, worker: Worker, version: Version): Promise<void> {
+  const all = await resources.listNamespaces(worker.accountId);
+  const own = all.filter(({ workerId }) => workerId === worker.id);
+  const then = await store.classesAtUpload(version);
+  const moved = new Set(all.filter(({ workerId }) => workerId !== worker.id).map(({ id }) => id));
+  const kept = [...then].filter(([id]) => !moved.has(id));
+  const isSame = kept.length === own.length && own.every(({ id, className }) => then.get(id) === className);
+  if (!isSame) throw objectErrors.migrationBetween(version.id);
 }
 
 async function deployedVersions(store: WorkerStore, worker: Worker): Promise<Version[]> {
@@ -93,7 +106,11 @@ async function goneResource(
       if (service === self || (await resources.hasWorker(accountId, service))) return undefined;
       return { what: `service:${service}`, error: workerErrors.serviceTargetNotFound(name, service) };
     }
-    case "durable_object_namespace":
+    case "durable_object_namespace": {
+      const { namespaceId, className } = binding;
+      if ((await resources.listNamespaces(accountId)).some(({ id }) => id === namespaceId)) return undefined;
+      return { what: `durable_object:${className}`, error: objectErrors.notConfigured(className) };
+    }
     case "plain_text":
     case "json":
     case "secret_text":

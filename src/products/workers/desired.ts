@@ -1,4 +1,5 @@
-import { toDeployment, toVersion, toWorker, type Reader } from "#products/workers/store.ts";
+import type { Reader } from "#db/schema.ts";
+import { toDeployment, toVersion, toWorker } from "#products/workers/store.ts";
 import type { Version, Worker } from "#products/workers/schema.ts";
 
 /** What should run: each Worker that is deployed, with the versions its current deployment names. */
@@ -14,7 +15,7 @@ export function readDesired(db: Reader): DesiredWorker[] {
     const versions = toDeployment(row).versions.flatMap(({ versionId, percentage }) => {
       const found = version.get(worker.id, versionId);
       // One at 0 % runs as well: a version override can ask for it.
-      return found ? [{ version: toVersion(found), percentage }] : [];
+      return found ? [{ version: toVersion(db, found), percentage }] : [];
     });
     return versions.length > 0 ? [{ worker, versions }] : [];
   });

@@ -1,5 +1,4 @@
-import { planMigrations } from "#products/durable-objects/migrations.ts";
-import type { Migrations } from "#products/durable-objects/schema.ts";
+import { planMigrations, type MigrationPlan } from "#products/durable-objects/migrations.ts";
 import { createHash } from "node:crypto";
 import { newUuid } from "#core/ids.ts";
 import { givenAnnotations } from "#products/workers/annotations.ts";
@@ -9,7 +8,7 @@ import type { Staged } from "#products/workers/blobs.ts";
 import type { Deployer } from "#products/workers/deployer.ts";
 import { workerErrors } from "#products/workers/errors.ts";
 import { exportsOf } from "#products/workers/module-exports.ts";
-import type { OwnNamespace, RunnableVersion, VersionAssets, VersionModule } from "#products/workers/runnable.ts";
+import type { RunnableVersion, VersionAssets, VersionModule } from "#products/workers/runnable.ts";
 import type { Version, VersionExtra, Worker } from "#products/workers/schema.ts";
 import type { Upload } from "#products/workers/upload.ts";
 
@@ -20,7 +19,10 @@ const oldestDate = "2021-11-02";
 
 /** A version that is planned but not tried: what starting needs, and what the API will show. */
 export type Draft = Pick<Version, "runnable" | "bindings" | "extra" | "etag" | "annotations"> &
-  Pick<BindingPlan, "newSecrets" | "keptSecrets">;
+  Pick<BindingPlan, "newSecrets" | "keptSecrets"> & {
+    /** Of a version that was uploaded. */
+    migrations?: MigrationPlan;
+  };
 
 /** Plans a version from an upload: everything is looked up and fixed, nothing is written but the staged files. */
 export async function draftVersion(
@@ -55,7 +57,12 @@ export async function draftVersion(
   );
   const assets = await assetsOf(parts, worker, { upload, previous, recentTrees });
   const exported = format === "modules" ? await exportsOf(upload.modules) : [];
-  const ownNamespaces = namespacesOf(worker, { previous, migrations: metadata.migrations, exported, now });
+  const migrations = await migrationsOf(parts.resources, worker, { upload, exported, now });
+  const ownNamespaces = migrations.namespaces.map(({ id: namespaceId, className, sqlite }) => ({
+    namespaceId,
+    className,
+    sqlite,
+  }));
   const plan = await planBindings(
     {
       accountId: worker.accountId,
@@ -64,6 +71,7 @@ export async function draftVersion(
       hasAssets: assets !== undefined,
       workerId: worker.id,
       ownNamespaces,
+      exported,
       wanted: metadata.bindings,
       keep: metadata.keep_bindings,
       previous: previous?.bindings ?? [],
@@ -72,17 +80,6 @@ export async function draftVersion(
     },
     parts.resources,
   );
-  const mapOffset = modules.length + partHashes.size;
-  const extra: VersionExtra = {
-    usageModel: metadata.usage_model,
-    limits: metadata.limits,
-    placement: metadata.placement,
-    sourceMaps: upload.sourceMaps.map(({ name, bytes }, index) => ({
-      name,
-      hash: staged.hashes[mapOffset + index] ?? "",
-      sizeBytes: bytes.length,
-    })),
-  };
   const runnable: RunnableVersion = {
     accountId: worker.accountId,
     workerId: worker.id,
@@ -102,11 +99,26 @@ export async function draftVersion(
   return {
     runnable,
     bindings: plan.api,
-    extra,
+    extra: extraOf(upload, staged.hashes.slice(modules.length + partHashes.size)),
     etag: etagOf(modules, assets),
     annotations,
     newSecrets: plan.newSecrets,
     keptSecrets: plan.keptSecrets,
+    migrations,
+  };
+}
+
+/** `mapHashes`: blobs of the upload's source maps, in their order. */
+function extraOf({ metadata, sourceMaps }: Upload, mapHashes: readonly string[]): VersionExtra {
+  return {
+    usageModel: metadata.usage_model,
+    limits: metadata.limits,
+    placement: metadata.placement,
+    sourceMaps: sourceMaps.map(({ name, bytes }, index) => ({
+      name,
+      hash: mapHashes[index] ?? "",
+      sizeBytes: bytes.length,
+    })),
   };
 }
 
@@ -128,37 +140,33 @@ async function assetsOf(
   return undefined;
 }
 
-/** The Worker's namespaces after an upload's migrations. */
-function namespacesOf(
-  { accountId, id: workerId }: Worker,
-  given: { previous: Version | undefined; migrations: unknown; exported: readonly string[]; now: string },
-): OwnNamespace[] {
-  const { previous, migrations, exported, now } = given;
-  const { namespaces } = planMigrations({
+/** What an upload's migrations do to the Worker's Durable Objects. */
+async function migrationsOf(
+  resources: Resources,
+  { accountId, id: workerId, name, migrationTag: currentTag }: Worker,
+  { upload, exported, now }: { upload: Upload; exported: readonly string[]; now: string },
+): Promise<MigrationPlan> {
+  const { migrations, bindings } = upload.metadata;
+  const all = await resources.listNamespaces(accountId);
+  const own = bindings.filter(
+    ({ type, script_name: script }) => type === "durable_object_namespace" && (script == null || script === name),
+  );
+  return planMigrations({
     accountId,
     workerId,
-    current: (previous?.runnable.ownNamespaces ?? []).map(({ namespaceId: id, className, sqlite }) => ({
-      id,
-      className,
-      sqlite,
-      accountId,
-      workerId,
-      createdOn: now,
-    })),
-    currentTag: undefined,
-    migrations: migrations as Migrations | undefined,
+    current: all.filter((one) => one.workerId === workerId),
+    currentTag,
+    migrations: migrations ?? undefined,
     exported: new Set(exported),
-    bound: new Set(),
-    findOther: () => undefined,
+    bound: new Set(own.map(({ class_name: className }) => String(className))),
+    findOther: (script, className) => all.find((one) => one.scriptName === script && one.className === className),
     now,
   });
-  return namespaces.map(({ id: namespaceId, className, sqlite }) => ({ namespaceId, className, sqlite }));
 }
 
 /** Refuses what Solum cannot run, and dates and flags that workerd would not take. */
 export async function refuseUnsupported({ metadata, modules }: Upload, parts: Parts): Promise<void> {
   const strict = parts.unsupportedBindings === "refuse";
-  if (strict && metadata.migrations) throw workerErrors.unsupported("A Durable Object migration");
   if (strict && metadata.exports && Object.keys(metadata.exports).length > 0)
     throw workerErrors.unsupported("Declaring exports (Durable Objects)");
   if (strict && metadata.containers && metadata.containers.length > 0) throw workerErrors.unsupported("A container");

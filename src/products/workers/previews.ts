@@ -1,6 +1,7 @@
+import type { Reader } from "#db/schema.ts";
 import { workerErrors } from "#products/workers/errors.ts";
 import { limits, type Version, type Worker } from "#products/workers/schema.ts";
-import { toVersion, toWorker, type Reader } from "#products/workers/store.ts";
+import { toVersion, toWorker } from "#products/workers/store.ts";
 
 /** A version that answers at a host of its own, whether or not it is deployed. */
 export type Preview = { host: string; worker: Worker; version: Version };
@@ -56,7 +57,7 @@ function versionById(db: Reader, worker: Worker, prefix: string): Version | unde
   const row = db
     .prepare("SELECT * FROM versions WHERE id > ? AND id < ? AND worker_id = ? ORDER BY number DESC LIMIT 1")
     .get(`${prefix}-`, `${prefix}.`, worker.id);
-  return row && toVersion(row);
+  return row && toVersion(db, row);
 }
 
 function versionByAlias(db: Reader, worker: Worker, alias: string): Version | undefined {
@@ -66,7 +67,7 @@ function versionByAlias(db: Reader, worker: Worker, alias: string): Version | un
        WHERE preview_aliases.worker_id = ? AND preview_aliases.alias = ?`,
     )
     .get(worker.id, alias);
-  return row && toVersion(row);
+  return row && toVersion(db, row);
 }
 
 /** As wrangler checks the aliases that it makes itself (deploy-helpers, ALIAS_VALIDATION_REGEX), in lower case: it becomes a host. */

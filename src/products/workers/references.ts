@@ -7,22 +7,32 @@ export type References = {
   incoming: { worker: Worker; binding: string }[];
   /** Bindings of this Worker to others. */
   outgoing: { service: string; binding: string }[];
+  /** Bindings of other Workers to this one's Durable Objects. */
+  objects: { worker: Worker; binding: string; namespaceId: string; className: string }[];
   /** Workers that send their traces here. */
   tails: Worker[];
 };
 
 export async function referencesOf(store: WorkerStore, worker: Worker): Promise<References> {
   const others = (await store.list(worker.accountId)).filter(({ id }) => id !== worker.id);
-  const incoming = await Promise.all(
+  const users = await Promise.all(
     others.map(async (other) => {
-      const bindings = (await versionsInUse(store, other)).flatMap(serviceBindings);
-      const names = bindings.filter(({ service }) => service === worker.name).map(({ binding }) => binding);
-      return [...new Set(names)].map((binding) => ({ worker: other, binding }));
+      const versions = await versionsInUse(store, other);
+      const names = versions
+        .flatMap(serviceBindings)
+        .filter(({ service }) => service === worker.name)
+        .map(({ binding }) => binding);
+      const objects = versions.flatMap((version) => objectBindings(version, worker.id));
+      return {
+        incoming: [...new Set(names)].map((binding) => ({ worker: other, binding })),
+        objects: [...new Map(objects.map((object) => [object.binding, { worker: other, ...object }])).values()],
+      };
     }),
   );
   const outgoing = (await versionsInUse(store, worker)).flatMap(serviceBindings);
   return {
-    incoming: incoming.flat(),
+    incoming: users.flatMap(({ incoming }) => incoming),
+    objects: users.flatMap(({ objects }) => objects),
     outgoing: [...new Map(outgoing.map((reference) => [reference.binding, reference])).values()],
     tails: others.filter((other) => consumersOf(other).includes(worker.name)),
   };
@@ -41,6 +51,14 @@ export async function versionsInUse(store: WorkerStore, worker: Worker): Promise
 function serviceBindings({ runnable }: Version): { service: string; binding: string }[] {
   return runnable.bindings.flatMap((binding) =>
     binding.type === "service" ? [{ service: binding.service, binding: binding.name }] : [],
+  );
+}
+
+function objectBindings({ runnable }: Version, owner: string) {
+  return runnable.bindings.flatMap((binding) =>
+    binding.type === "durable_object_namespace" && binding.owner === owner
+      ? [{ binding: binding.name, namespaceId: binding.namespaceId, className: binding.className }]
+      : [],
   );
 }
 

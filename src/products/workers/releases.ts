@@ -1,6 +1,8 @@
 import { KeyedLock } from "#core/keyed-lock.ts";
 import { newHexId, newUuid } from "#core/ids.ts";
 import { seal, unseal } from "#core/seal.ts";
+import { objectErrors } from "#products/durable-objects/errors.ts";
+import type { MigrationPlan } from "#products/durable-objects/migrations.ts";
 import { queueErrors } from "#products/queues/errors.ts";
 import type { QueueStore } from "#products/queues/store.ts";
 import type { AssetStore } from "#products/workers/assets.ts";
@@ -87,6 +89,7 @@ export function releases(parts: ReleaseParts): Releases {
         const alias = upload.metadata.annotations["workers/alias"];
         if (alias) checkPreviewAlias(alias, name);
         await refuseUnsupported(upload, parts);
+        if (upload.metadata.migrations && !request.deploy) throw objectErrors.notWithVersionUpload();
         const existing = await store.find(accountId, name);
         const previous = existing && (await store.latestVersion(existing));
         const now = new Date().toISOString();
@@ -215,14 +218,18 @@ type TryOut = {
   signal: AbortSignal;
   annotations?: Record<string, string> | undefined;
 };
-type Tried = { version: Omit<Version, "number">; secrets: { name: string; sealed: Uint8Array }[] };
+type Tried = {
+  version: Omit<Version, "number">;
+  secrets: { name: string; sealed: Uint8Array }[];
+  migrations?: MigrationPlan;
+};
 
 /** Starts the draft once. What comes back can be committed as it is. */
 async function tryOut(
   parts: ReleaseParts,
   { draft, worker, actor, trigger, previous, staged, now, signal, annotations }: TryOut,
 ): Promise<Tried> {
-  const { newSecrets, keptSecrets, ...shown } = draft;
+  const { newSecrets, keptSecrets, migrations, ...shown } = draft;
   const before = previous ? await parts.store.secretsOf(previous.id) : new Map<string, Uint8Array>();
   const secrets = [
     ...[...newSecrets].map(([name, text]) => ({
@@ -252,7 +259,7 @@ async function tryOut(
     authorEmail: actor.email,
     annotations: { ...draft.annotations, ...annotations, "workers/triggered_by": trigger },
   };
-  return { version, secrets };
+  return { version, secrets, ...(migrations ? { migrations } : {}) };
 }
 
 /** A kept secret's bytes. They are bound to their name, so one that was renamed is sealed anew. */
@@ -272,7 +279,11 @@ function keptSecret(
 
 async function commit(
   parts: ReleaseParts,
-  { worker, version: { version, secrets }, deploy }: { worker: Worker; version: Tried; deploy: string | undefined },
+  {
+    worker,
+    version: { version, secrets, migrations },
+    deploy,
+  }: { worker: Worker; version: Tried; deploy: string | undefined },
 ): Promise<{ worker: Worker; version: Version }> {
   const actor = { email: version.authorEmail, source: version.source };
   const trigger = version.annotations["workers/triggered_by"] ?? "upload";
@@ -286,12 +297,14 @@ async function commit(
     worker,
     version,
     secrets,
+    ...(migrations ? { migrations } : {}),
     ...(deployment ? { deployment } : {}),
     ...(previewAlias === undefined ? {} : { previewAlias }),
   });
   // An alias in use moves to this version.
   if (deployment || previewAlias !== undefined) await parts.deployer.settle();
-  return { worker, version: { ...version, number } };
+  const migrated = migrations ? { ...worker, migrationTag: migrations.tag } : worker;
+  return { worker: migrated, version: { ...version, number } };
 }
 
 /** Starts a version that was accepted before: a rollback must not find out too late that it cannot run. */
@@ -305,9 +318,10 @@ async function refuseInUse({ store, queueConsumers }: ReleaseParts, worker: Work
   const consumers = (await queueConsumers.list(worker.accountId)).flatMap((queue) => queue.consumers);
   if (consumers.some((consumer) => consumer.type === "worker" && consumer.script === worker.name))
     throw queueErrors.scriptIsConsumer();
-  const { incoming, tails } = await referencesOf(store, worker);
+  const { incoming, objects, tails } = await referencesOf(store, worker);
   const users = [
     ...incoming.map((reference) => `the Worker ${reference.worker.name} (service binding ${reference.binding})`),
+    ...objects.map((object) => `the Worker ${object.worker.name} (Durable Object binding ${object.binding})`),
     ...tails.map((producer) => `the Worker ${producer.name} (tail consumer)`),
   ];
   if (users.length > 0) throw workerErrors.inUse(worker.name, users);
@@ -340,6 +354,7 @@ function newWorker(accountId: string, name: string, now: string): Worker {
     previewsEnabled: false,
     settings: {},
     lastDeployedFrom: "wrangler",
+    migrationTag: undefined,
   };
 }
 

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { migrations } from "#products/durable-objects/schema.ts";
 import type { AssetsConfig, RunnableVersion } from "#products/workers/runnable.ts";
 
 /** Wire shapes and limits of Workers, versions and deployments (wrangler-api §3, §6). */
@@ -64,6 +65,8 @@ export type Worker = {
   previewsEnabled: boolean;
   settings: ScriptSettings;
   lastDeployedFrom: string;
+  /** Of the last Durable Object migration that was applied. */
+  migrationTag: string | undefined;
 };
 
 /** A binding as the API shows it; a secret without its text. */
@@ -127,7 +130,7 @@ export const uploadMetadata = z.looseObject({
   compatibility_flags: z.array(z.string()).max(200).default([]),
   keep_bindings: z.array(z.string()).default([]),
   keep_assets: z.boolean().default(false),
-  migrations: z.looseObject({}).nullish(),
+  migrations: migrations.nullish(),
   exports: z.record(z.string(), z.unknown()).nullish(),
   containers: z.array(z.unknown()).nullish(),
   annotations: annotations.default({}),

@@ -1,11 +1,9 @@
-import type { StatementSync } from "node:sqlite";
+import type { Reader } from "#db/schema.ts";
 import type { Database } from "#db/database.ts";
 import { workerErrors } from "#products/workers/errors.ts";
 import { limits, type Deployment, type Version, type Worker } from "#products/workers/schema.ts";
+import { withObjectsPlaced } from "#products/workers/object-places.ts";
 import * as writes from "#products/workers/writes.ts";
-
-/** A connection to the control database that reads: the control process's, or the supervisor's own. */
-export type Reader = { prepare(sql: string): StatementSync };
 
 /** Workers, versions and deployments. Every look-up takes the account: what another one owns does not exist. */
 export interface WorkerStore {
@@ -17,6 +15,8 @@ export interface WorkerStore {
   findVersion(worker: Worker, versionId: string): Promise<Version | undefined>;
   /** The version, or error 10025. */
   getVersion(worker: Worker, versionId: string): Promise<Version>;
+  /** The classes of the Worker's own Durable Objects as the version was uploaded with them, by the id of their namespace. */
+  classesAtUpload(version: Version): Promise<Map<string, string>>;
   /** Newest first. */
   listVersions(worker: Worker, page: { offset: number; max: number }): Promise<Version[]>;
   countVersions(worker: Worker): Promise<number>;
@@ -55,22 +55,27 @@ export function workerStore(db: Database): WorkerStore {
     },
     async latestVersion(worker) {
       const row = db.prepare("SELECT * FROM versions WHERE worker_id = ? ORDER BY number DESC LIMIT 1").get(worker.id);
-      return row && toVersion(row);
+      return row && toVersion(db, row);
     },
     async findVersion(worker, versionId) {
       const row = db.prepare("SELECT * FROM versions WHERE worker_id = ? AND id = ?").get(worker.id, versionId);
-      return row && toVersion(row);
+      return row && toVersion(db, row);
     },
     async getVersion(worker, versionId) {
       const version = await store.findVersion(worker, versionId);
       if (!version) throw workerErrors.versionNotFound();
       return version;
     },
+    async classesAtUpload({ id }) {
+      const row = db.prepare("SELECT * FROM versions WHERE id = ?").get(id);
+      const own = row ? asUploaded(row).runnable.ownNamespaces : [];
+      return new Map(own.map(({ namespaceId, className }) => [namespaceId, className]));
+    },
     async listVersions(worker, { offset, max }) {
       return db
         .prepare("SELECT * FROM versions WHERE worker_id = ? ORDER BY number DESC LIMIT ? OFFSET ?")
         .all(worker.id, max, offset)
-        .map(toVersion);
+        .map((row) => toVersion(db, row));
     },
     async countVersions(worker) {
       return Number(db.prepare("SELECT count(*) AS count FROM versions WHERE worker_id = ?").get(worker.id)?.["count"]);
@@ -102,7 +107,7 @@ export function workerStore(db: Database): WorkerStore {
     commitVersion: (change) => db.write(writes.commitVersion, change),
     commitDeployment: (change) => db.write(writes.commitDeployment, change),
     update: (change) => db.write(writes.updateWorker, change),
-    delete: (accountId, name) => db.write(writes.deleteWorker, { accountId, name }),
+    delete: (accountId, name) => db.write(writes.deleteWorker, { accountId, name, now: new Date().toISOString() }),
   };
   return store;
 }
@@ -124,10 +129,16 @@ export function toWorker(row: Record<string, unknown>): Worker {
     previewsEnabled: row["previews_enabled"] === 1,
     settings: JSON.parse(String(row["settings"])),
     lastDeployedFrom: String(row["last_deployed_from"]),
+    migrationTag: row["migration_tag"] === null ? undefined : (row["migration_tag"] as string),
   };
 }
 
-export function toVersion(row: Record<string, unknown>): Version {
+export function toVersion(db: Reader, row: Record<string, unknown>): Version {
+  const version = asUploaded(row);
+  return { ...version, runnable: withObjectsPlaced(db, version.runnable) };
+}
+
+function asUploaded(row: Record<string, unknown>): Version {
   return {
     id: String(row["id"]),
     number: Number(row["number"]),

@@ -24,7 +24,6 @@ export function triggerRoutes(store: WorkerStore): Api {
     await store.get(accountOf(c), param(c, "name"));
     return ok(c, { schedules: [] });
   });
-  app.get("/workers/durable_objects/namespaces", (c) => ok(c, []));
   app.get("/workflows/:name", () => {
     // Required before a first deploy that has a Workflow (wrangler-api §1.4).
     throw new ApiError(404, 10200, "workflow.not_found");

@@ -195,10 +195,16 @@ describe("an upload", () => {
       /needs assets/,
     ],
     [
-      "a migration",
+      "a migration for a class that is not there",
       () => modules({ migrations: { new_tag: "v1", steps: [{ new_sqlite_classes: ["A"] }] } }),
-      10021,
-      /Durable Object/,
+      10070,
+      /Cannot apply new-class migration to class 'A' that is not exported by the script/,
+    ],
+    [
+      "a binding to a class that is not there",
+      () => modules({ bindings: [{ name: "A", type: "durable_object_namespace", class_name: "A" }] }),
+      10061,
+      /Cannot create binding for class 'A' that is not exported by the script/,
     ],
     [
       "a variable that is too large",

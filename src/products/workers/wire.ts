@@ -63,6 +63,7 @@ export function serviceJson(worker: Worker) {
         id: worker.name,
         tag: worker.id,
         tags: worker.settings.tags ?? null,
+        ...migrationTag(worker),
         last_deployed_from: worker.lastDeployedFrom,
         created_on: worker.createdOn,
         modified_on: worker.modifiedOn,
@@ -76,9 +77,15 @@ export function scriptJson(worker: Worker) {
     id: worker.name,
     tag: worker.id,
     tags: worker.settings.tags ?? null,
+    ...migrationTag(worker),
     created_on: worker.createdOn,
     modified_on: worker.modifiedOn,
   };
+}
+
+/** wrangler sends the migrations after this one. */
+function migrationTag({ migrationTag: tag }: Worker): { migration_tag?: string } {
+  return tag === undefined ? {} : { migration_tag: tag };
 }
 
 /** `GET …/settings`: what the latest version binds and how it runs. */
@@ -143,7 +150,7 @@ export function subdomainJson(worker: Worker) {
   return { enabled: worker.subdomainEnabled, previews_enabled: worker.previewsEnabled };
 }
 
-export function referencesJson({ incoming, outgoing }: References) {
+export function referencesJson({ incoming, outgoing, objects }: References) {
   return {
     services: {
       incoming: incoming.map(({ worker, binding }) => ({
@@ -154,7 +161,13 @@ export function referencesJson({ incoming, outgoing }: References) {
       outgoing: outgoing.map(({ service, binding }) => ({ name: binding, service, environment: "production" })),
       pages_function: false,
     },
-    durable_objects: [],
+    durable_objects: objects.map(({ worker, binding, namespaceId, className }) => ({
+      name: binding,
+      service: worker.name,
+      environment: "production",
+      durable_object_namespace_id: namespaceId,
+      durable_object_namespace_name: className,
+    })),
     dispatch_outbounds: [],
     queues: [],
   };

@@ -1,4 +1,5 @@
 import { transaction, type DatabaseSchema, type WriteConnection } from "#db/schema.ts";
+import { applyMigrations, deleteObjectsOf, type ObjectChanges } from "#products/durable-objects/writes.ts";
 import { workerErrors } from "#products/workers/errors.ts";
 import { limits, type Deployment, type ScriptSettings, type Version, type Worker } from "#products/workers/schema.ts";
 
@@ -7,6 +8,8 @@ export type NewVersion = {
   worker: Worker;
   version: Omit<Version, "number">;
   secrets: { name: string; sealed: Uint8Array }[];
+  /** What the version's migrations do, and the Worker's tag after them. */
+  migrations?: ObjectChanges & { tag: string | undefined };
   /** Present when the version goes live with this change. */
   deployment?: Deployment;
   /** Name that the version's preview gets; whatever version had it gives it up. */
@@ -16,7 +19,7 @@ export type NewVersion = {
 /** Makes the Worker when it is new, adds the version, and deploys it when asked to: all or nothing. Answers its number. */
 export const commitVersion = transaction(
   "workers.commitVersion",
-  (db, { worker, version, secrets, deployment, previewAlias }: NewVersion): number => {
+  (db, { worker, version, secrets, migrations, deployment, previewAlias }: NewVersion): number => {
     db.prepare(
       `INSERT INTO workers (id, account_id, name, created_on, modified_on, subdomain_enabled, previews_enabled, settings, last_deployed_from, next_number)
      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1)
@@ -32,6 +35,10 @@ export const commitVersion = transaction(
       JSON.stringify(worker.settings),
       worker.lastDeployedFrom,
     );
+    if (migrations) {
+      applyMigrations(db, migrations, version.createdOn);
+      db.prepare("UPDATE workers SET migration_tag = ? WHERE id = ?").run(migrations.tag ?? null, worker.id);
+    }
     const row = db
       .prepare("UPDATE workers SET next_number = next_number + 1 WHERE id = ? RETURNING next_number - 1 AS number")
       .get(worker.id);
@@ -128,7 +135,9 @@ export const updateWorker = transaction("workers.update", (db, change: WorkerCha
 
 export const deleteWorker = transaction(
   "workers.delete",
-  (db, { accountId, name }: { accountId: string; name: string }): void => {
+  (db, { accountId, name, now }: { accountId: string; name: string; now: string }): void => {
+    const worker = db.prepare("SELECT id FROM workers WHERE account_id = ? AND name = ?").get(accountId, name);
+    if (worker) deleteObjectsOf(db, String(worker["id"]), now);
     db.prepare("DELETE FROM assets WHERE account_id = ? AND script_name = ?").run(accountId, name);
     const { changes } = db.prepare("DELETE FROM workers WHERE account_id = ? AND name = ?").run(accountId, name);
     if (changes === 0) throw workerErrors.scriptNotFound();
@@ -235,6 +244,7 @@ export const workersSchema: DatabaseSchema = {
        number INTEGER NOT NULL,
        PRIMARY KEY (worker_id, alias)
      ) WITHOUT ROWID, STRICT;`,
+    "ALTER TABLE workers ADD COLUMN migration_tag TEXT;",
   ],
   transactions: [
     commitVersion,

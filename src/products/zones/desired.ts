@@ -1,5 +1,4 @@
-import type { Reader } from "#products/workers/store.ts";
-
+import type { Reader } from "#db/schema.ts";
 /** What zones add to the routing table. `workerId` null: a route that keeps Workers away. */
 export type DesiredZones = {
   routes: { zone: string; scheme: "http" | "https" | undefined; host: string; path: string; workerId: string | null }[];
