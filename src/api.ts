@@ -4,6 +4,7 @@ import { requireAccount, requireToken } from "#http/auth.ts";
 import { forwardTo } from "#http/forward.ts";
 import { accountRoutes, identityRoutes } from "#products/accounts/routes.ts";
 import type { AccountStore } from "#products/accounts/store.ts";
+import { cronRoutes, type CronParts } from "#products/cron/routes.ts";
 import type { D1Analytics } from "#products/d1/analytics.ts";
 import type { D1Exports } from "#products/d1/exports.ts";
 import type { D1Imports } from "#products/d1/imports.ts";
@@ -41,6 +42,7 @@ export type ApiParts = {
   d1Analytics: D1Analytics;
   queues: QueueParts;
   logs: LogStore;
+  cron: Omit<CronParts, "getWorker">;
   zones: Pick<ZoneParts, "store" | "settle">;
   tails: { store: Tails; socketUrl: (key: string) => string };
   /** The AI process: its socket, and how it is started when it does not run. */
@@ -90,6 +92,8 @@ export function buildApi(parts: ApiParts): Api {
   v4.route("/accounts/:account_id/event_subscriptions", subscriptionRoutes());
   const findWorker: FindWorker = async (accountId, name) => (await store.find(accountId, name))?.id;
   const ofScript = "/accounts/:account_id/workers/scripts/:script_name";
+  const getWorker = async (accountId: string, name: string) => store.get(accountId, name);
+  v4.route(`${ofScript}/schedules`, cronRoutes({ ...parts.cron, getWorker }));
   v4.route(`${ofScript}/logs`, logsRoutes(parts.logs, findWorker));
   v4.route(`${ofScript}/tails`, tailRoutes(parts.tails.store, findWorker, parts.tails.socketUrl));
   const toAi = forwardTo(parts.ai.socket, parts.ai.start);

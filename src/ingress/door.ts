@@ -48,6 +48,8 @@ export type Sender = {
   hostless: boolean;
   /** Id of the Worker that asks. */
   caller: string | undefined;
+  /** Who develops on this very machine. */
+  develops?: boolean;
 };
 
 /** A way into the ingress: who may come in by it, and how their requests are described to those who answer. */

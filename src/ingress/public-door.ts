@@ -13,7 +13,7 @@ import {
 } from "#ingress/door.ts";
 import { pages, Refusal } from "#ingress/error-pages.ts";
 import type { IngressLimits } from "#ingress/limits.ts";
-import { canonicalHead, consoleRules, publicRules } from "#ingress/request-head.ts";
+import { canonicalHead, consoleRules, publicRules, serviceRules } from "#ingress/request-head.ts";
 import { hostReader, mayBePreview, type Host } from "#ingress/route-match.ts";
 import type { Routing } from "#ingress/routing.ts";
 
@@ -26,6 +26,9 @@ export type Premises = {
   limits: IngressLimits;
   routing: Routing;
 };
+
+/** Fires a cron trigger by hand, for whoever develops on this machine; the router answers (`router.worker.ts`). */
+const scheduledPath = "/cdn-cgi/handler/scheduled";
 
 /** Reads requests that are for a public host name, and describes them to the console or a Worker. */
 export class HostDesk {
@@ -67,7 +70,11 @@ export class HostDesk {
       const text = `${canonicalHead(head, request, consoleRules)}${sender.lines}cf-ray: ${ray}\r\n\r\n`;
       return { ...common, head: text, explains: false };
     }
-    if (target.startsWith("/cdn-cgi/")) throw new Refusal(pages.noSuchPath());
+    if (target.startsWith("/cdn-cgi/")) {
+      if (!sender.develops || !firesCron(head, target)) throw new Refusal(pages.noSuchPath());
+      const text = `${canonicalHead(head, request, serviceRules)}\r\n`;
+      return { ...common, head: text, dressed: false, explains: false, via: "events" };
+    }
     const blob = sender.cfBlob(head.minor, fieldOf(head.fields, "accept-encoding"));
     const text =
       `${canonicalHead(head, request, publicRules)}${sender.lines}` +
@@ -98,6 +105,16 @@ export function senderLines(edge: Edge, address: string | undefined, pass: numbe
   return `${clientLines(edge, address)}${loopLine(pass)}${privateHeaders.proto}: ${edge.scheme}\r\n`;
 }
 
+/** Not for a page of another site that a browser shows. */
+function firesCron(head: RequestHead, target: string): boolean {
+  const isPath = target === scheduledPath || target.startsWith(`${scheduledPath}?`);
+  return isPath && fieldOf(head.fields, "sec-fetch-site") !== "cross-site";
+}
+
+function isLoopback(address = ""): boolean {
+  return /^(::ffff:)?127\.|^::1$/.test(address);
+}
+
 /** The public ports: anyone may come, and nothing that they say about themselves is believed. */
 export class PublicDoor implements Door {
   readonly #desk: HostDesk;
@@ -107,7 +124,7 @@ export class PublicDoor implements Door {
   }
 
   describe({ address, tls }: Channel): Sender {
-    const { edge } = this.#desk.premises;
+    const { edge, appDomain } = this.#desk.premises;
     const scheme = tls ? "https" : edge.scheme;
     return {
       lines: flat(senderLines({ ...edge, scheme }, address ?? "0.0.0.0", 1)),
@@ -116,6 +133,7 @@ export class PublicDoor implements Door {
       covers: tls?.covers,
       hostless: false,
       caller: undefined,
+      ...(appDomain === "localhost" && isLoopback(address) ? { develops: true } : {}),
     };
   }
 

@@ -3,6 +3,8 @@ import { once } from "node:events";
 import { join } from "node:path";
 import { createAdaptorServer } from "@hono/node-server";
 import { buildApi } from "#api.ts";
+import type { Config } from "#config.ts";
+import type { DataLayout, RuntimeLayout } from "#core/layout.ts";
 import { openDatabase } from "#db/database.ts";
 import type { Api } from "#http/app.ts";
 import { storeClient } from "#http/store-rpc.ts";
@@ -10,7 +12,7 @@ import { createWireServer } from "#http/wire/server.ts";
 import { accountStore } from "#products/accounts/store.ts";
 import { remoteKvStore } from "#products/kv/remote.ts";
 import { logHandler } from "#products/logs/binding.ts";
-import { createLogStore } from "#products/logs/store.ts";
+import { createLogStore, type LogStore } from "#products/logs/store.ts";
 import { tailSocketPath, tailSocketUrl, tailUpgrades } from "#products/logs/tail-socket.ts";
 import { createTails } from "#products/logs/tails.ts";
 import { remoteQueueStore } from "#products/queues/remote.ts";
@@ -21,6 +23,7 @@ import { workerStore, type WorkerStore } from "#products/workers/store.ts";
 import { zoneStore } from "#products/zones/store.ts";
 import { consolePage } from "#roles/console-page.ts";
 import { publicUrl, reservedNames, workerAddress, workersDevSubdomain } from "#roles/addresses.ts";
+import { openCron } from "#roles/cron-parts.ts";
 import { openD1 } from "#roles/d1-databases.ts";
 import { egressRules } from "#roles/egress-rules.ts";
 import { readKeys, readToken } from "#roles/keys.ts";
@@ -39,10 +42,16 @@ const hourMs = 60 * 60 * 1000;
 export async function runControl(runtimeFolder: string): Promise<void> {
   const { config, data, runtime } = await openRole(runtimeFolder);
   const keys = await readKeys(data);
-  for (const folder of [data.staging, data.imports]) await rm(folder, { recursive: true, force: true });
-  for (const folder of [data.control, data.staging, data.imports, data.blobs, data.assetTrees])
-    await mkdir(folder, { recursive: true, mode: 0o700 });
-  const db = await openDatabase(data.controlDb, ["accounts", "workers", "durable_objects", "d1", "zones", "r2-hosts"]);
+  await prepareFolders(data);
+  const db = await openDatabase(data.controlDb, [
+    "accounts",
+    "workers",
+    "durable_objects",
+    "cron",
+    "d1",
+    "zones",
+    "r2-hosts",
+  ]);
   const accounts = accountStore(db);
   await accounts.ensureFirst(await readToken(data), workersDevSubdomain(config.appDomain));
 
@@ -62,12 +71,8 @@ export async function runControl(runtimeFolder: string): Promise<void> {
     startProcess: (host) => deployer.startD1Host(host),
     api: `${consoleUrl}/client/v4`,
   });
-  const logs = createLogStore((workerId) => deployer.tellListening(workerId));
-  const tails = createTails(logs);
-  const workers = endingLogs(workerStore(db), (workerId) => {
-    tails.removeAll(workerId);
-    logs.forget(workerId);
-  });
+  const { logs, tails, workers } = withLogs(workerStore(db), (workerId) => deployer.tellListening(workerId));
+  const cron = openCron({ db, socket: runtime.events, timeMs: config.eventMs });
   const blobs = blobStore(data);
   const assets = assetStore({ db, blobs, layout: data, key: keys.assets });
   const objects = objectStore(db);
@@ -85,6 +90,7 @@ export async function runControl(runtimeFolder: string): Promise<void> {
     d1Analytics: d1.analytics,
     queues: queueParts(queues, workers),
     logs,
+    cron: cron.parts,
     zones,
     tails: { store: tails, socketUrl: (key) => tailSocketUrl(consoleUrl, key) },
     ai: { socket: runtime.ai, start: async () => deployer.startAi() },
@@ -111,23 +117,43 @@ export async function runControl(runtimeFolder: string): Promise<void> {
   });
   api.get("/", (c) => c.html(consolePage(consoleUrl)));
 
-  const sockets = await serveEachWorker(runtime.workers, async (workerId, folder) => {
-    const takeLogs = logHandler({ capabilityKey: keys.capability, workerId, store: logs });
-    const explain = egressExplainHandler({ capabilityKey: keys.capability, workerId, rules: egressRules(config) });
-    const server = createWireServer((request) =>
-      request.target === egressExplainPath ? explain(request) : takeLogs(request),
-    );
-    await server.listen(join(folder, "log.sock"));
-    return server;
-  });
+  const sockets = await serveLogSockets({ config, runtime, capabilityKey: keys.capability, logs });
   const server = await serveApi(api, runtime.control, tailUpgrades({ tails, logs }));
 
+  await cron.start();
   await serveUntilTold("control", async () => {
+    cron.stop();
     await d1.stop();
     server.close();
     tails.close();
     await sockets.close();
     await db.close();
+  });
+}
+
+/** What lay there of uploads that an earlier process did not finish goes. */
+async function prepareFolders(data: DataLayout): Promise<void> {
+  for (const folder of [data.staging, data.imports]) await rm(folder, { recursive: true, force: true });
+  for (const folder of [data.control, data.staging, data.imports, data.blobs, data.assetTrees])
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+}
+
+/** A socket for each Worker: its log events, and its questions about what it may not reach. */
+async function serveLogSockets(options: {
+  config: Config;
+  runtime: RuntimeLayout;
+  capabilityKey: Buffer;
+  logs: LogStore;
+}) {
+  const { config, runtime, capabilityKey, logs } = options;
+  return serveEachWorker(runtime.workers, async (workerId, folder) => {
+    const takeLogs = logHandler({ capabilityKey, workerId, store: logs });
+    const explain = egressExplainHandler({ capabilityKey, workerId, rules: egressRules(config) });
+    const server = createWireServer((request) =>
+      request.target === egressExplainPath ? explain(request) : takeLogs(request),
+    );
+    await server.listen(join(folder, "log.sock"));
+    return server;
   });
 }
 
@@ -145,14 +171,19 @@ async function serveApi(api: Api, path: string, upgrade: ReturnType<typeof tailU
   return server;
 }
 
-/** The store, which lets go of a Worker's logs when it is deleted. */
-function endingLogs(store: WorkerStore, end: (workerId: string) => void): WorkerStore {
-  return {
+/** Logs, tails, and the store of Workers, which lets go of both when one is deleted. */
+function withLogs(store: WorkerStore, tellListening: (workerId: string) => Promise<void>) {
+  const logs = createLogStore(tellListening);
+  const tails = createTails(logs);
+  const workers: WorkerStore = {
     ...store,
     async delete(accountId, name) {
       const worker = await store.find(accountId, name);
       await store.delete(accountId, name);
-      if (worker) end(worker.id);
+      if (!worker) return;
+      tails.removeAll(worker.id);
+      logs.forget(worker.id);
     },
   };
+  return { logs, tails, workers };
 }

@@ -2,6 +2,7 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { capabilityReader } from "#core/capability.ts";
 import { processVariable } from "#environment.ts";
+import { eventCaller } from "#http/event-call.ts";
 import { storeHandler } from "#http/store-rpc.ts";
 import { createWireServer } from "#http/wire/server.ts";
 import { isKvRequest, kvBindingHandler } from "#products/kv/binding.ts";
@@ -60,13 +61,13 @@ export async function runState(runtimeFolder: string): Promise<void> {
       r2Settings: r2SettingsMethods(r2.settings),
     }),
   );
-  const delivery = deliverBy({ socket: runtime.events, timeMs: config.eventMs });
-  const dispatcher = new Dispatcher(queues.push, delivery.deliver);
+  const events = eventCaller({ socket: runtime.events, timeMs: config.eventMs });
+  const dispatcher = new Dispatcher(queues.push, deliverBy(events));
   await stores.listen(runtime.stores);
 
   await serveUntilTold("state", async () => {
     await dispatcher.stop(deliveryGraceMs);
-    delivery.close();
+    events.close();
     await Promise.all([workers.close(), stores.close(), s3.close()]);
     await Promise.all([kv, queues, r2].map((store) => store[Symbol.asyncDispose]()));
   });

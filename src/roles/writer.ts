@@ -6,6 +6,7 @@ import { kvSchema } from "#products/kv/writes.ts";
 import { queuesSchema } from "#products/queues/writes.ts";
 import { r2HostsSchema } from "#products/r2/public-hosts.ts";
 import { r2Schema } from "#products/r2/writes.ts";
+import { cronSchema } from "#products/cron/writes.ts";
 import { objectsSchema } from "#products/durable-objects/writes.ts";
 import { workersSchema } from "#products/workers/writes.ts";
 import { zonesSchema } from "#products/zones/writes.ts";
@@ -20,6 +21,7 @@ runWriter([
   r2HostsSchema,
   workersSchema,
   objectsSchema,
+  cronSchema,
   queuesSchema,
   zonesSchema,
 ]);

@@ -17,6 +17,7 @@ type Env = {
 /** What the flag `service_binding_extra_handlers` adds to a service binding. */
 type Consumer = {
   queue(name: string, messages: readonly unknown[], metadata: unknown): Promise<BatchOutcome>;
+  scheduled(options: { scheduledTime?: Date; cron?: string }): Promise<{ outcome: string; noRetry: boolean }>;
 };
 
 /** The egress process puts it on every answer of an upstream server: workerd's own failures come without it. */
@@ -75,15 +76,34 @@ export const cache = {
 };
 
 /**
- * What sets the Worker off besides requests: a batch of a queue, by workerd's own means, so that it sees the real `MessageBatch`.
- * Answers how it ended; a handler that throws is an outcome like others. Only the platform reaches the socket in front of this.
+ * What sets the Worker off besides requests: a batch of a queue or a cron trigger, by workerd's own means, so that it sees the real
+ * `MessageBatch` and `ScheduledController`. Answers how it ended; a handler that throws is an outcome like others. Only the platform
+ * reaches the socket in front of this.
  */
 export const events = {
   async fetch(request: Request, env: Env): Promise<Response> {
+    const { pathname, searchParams } = new URL(request.url);
+    if (pathname === "/scheduled") return Response.json(await scheduled(env, searchParams));
+    if (pathname === handlerPath) return byHand(env, searchParams);
     const { queue, messages, metadata } = decodeBatch(new Uint8Array(await request.arrayBuffer()));
     return Response.json(await env.USER.queue(queue, messages, metadata));
   },
 };
+
+/** Where a developer fires a cron trigger by hand, as in miniflare (https://developers.cloudflare.com/workers/configuration/cron-triggers/). */
+const handlerPath = "/cdn-cgi/handler/scheduled";
+
+async function byHand(env: Env, asked: URLSearchParams): Promise<Response> {
+  const result = await scheduled(env, asked);
+  const status = result.outcome === "ok" ? 200 : 500;
+  return asked.get("format") === "json" ? Response.json(result, { status }) : new Response(result.outcome, { status });
+}
+
+/** `time`: milliseconds since 1970. */
+async function scheduled({ USER }: Env, asked: URLSearchParams) {
+  const time = Number(asked.get("time") || Date.now());
+  return USER.scheduled({ scheduledTime: new Date(time), cron: asked.get("cron") ?? "" });
+}
 
 /**
  * Counts how often a request came by here (RFC 8586). A Worker that hands its own request on, or has none to answer with

@@ -15,6 +15,6 @@ export function workerRoutes(parts: WorkerParts & { assets: AssetStore; reserved
   app.route("/workers", versionRoutes(parts));
   app.route("/workers", secretRoutes(parts));
   app.route("/workers", assetSessionRoutes(parts.assets, parts.reservedNames));
-  app.route("/", triggerRoutes(parts.store));
+  app.route("/", triggerRoutes());
   return app;
 }
