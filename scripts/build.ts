@@ -23,7 +23,7 @@ async function bundleForNode(): Promise<void> {
     cwd: root,
     input: { main: "src/main.ts", writer: "src/roles/writer.ts", hasher: "src/roles/hasher.ts" },
     platform: "node",
-    external: [/^node:/, "es-module-lexer"],
+    external: [/^node:/, "es-module-lexer", "usearch"],
     logLevel: "warn",
   });
   await bundle.write({

@@ -47,6 +47,8 @@ export type ApiParts = {
   tails: { store: Tails; socketUrl: (key: string) => string };
   /** The AI process: its socket, and how it is started when it does not run. */
   ai: { socket: string; start: () => Promise<void> };
+  /** The process that has Vectorize indexes, the same. */
+  vectors: { socket: string; start: () => Promise<void> };
 };
 
 /** Where files for D1 imports are put. */
@@ -96,6 +98,7 @@ export function buildApi(parts: ApiParts): Api {
   v4.route(`${ofScript}/schedules`, cronRoutes({ ...parts.cron, getWorker }));
   v4.route(`${ofScript}/logs`, logsRoutes(parts.logs, findWorker));
   v4.route(`${ofScript}/tails`, tailRoutes(parts.tails.store, findWorker, parts.tails.socketUrl));
+  v4.all("/accounts/:account_id/vectorize/*", forwardTo(parts.vectors.socket, parts.vectors.start));
   const toAi = forwardTo(parts.ai.socket, parts.ai.start);
   v4.all("/accounts/:account_id/ai-gateway/*", toAi);
   v4.all("/accounts/:account_id/ai/*", toAi);

@@ -104,6 +104,12 @@ const settings = z.strictObject({
     .describe(
       "Memory of one process of a Worker, all that is its own: 9 MB of workerd, compiled code, heap, ArrayBuffers and WebAssembly.",
     ),
+  vectorMemoryBytes: bytes
+    .min(64 * 1024 * 1024)
+    .default(2 * 1024 * 1024 * 1024)
+    .describe(
+      "Memory for the graphs of Vectorize indexes together, about 1 KB for a vector of 768 numbers; the least used make room.",
+    ),
   eventMs: milliseconds
     .default(15 * 60_000)
     .describe("How long a queue's consumer may take for one batch; past it the batch counts as failed."),

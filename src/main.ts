@@ -47,6 +47,8 @@ async function runRole(name: string, runtime: string, index: number): Promise<vo
       return (await import("#roles/control.ts")).runControl(runtime);
     case "state":
       return (await import("#roles/state.ts")).runState(runtime);
+    case "vectors":
+      return (await import("#roles/vectors.ts")).runVectors(runtime);
     case "ai":
       return (await import("#roles/ai.ts")).runAi(runtime);
     case "ingress":

@@ -2,7 +2,12 @@ import { open, mkdir } from "node:fs/promises";
 
 /** Makes the names in `folder` durable: a file that was created or renamed there survives power loss only after this. */
 export async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, "r");
+  await syncFile(folder);
+}
+
+/** Makes what was written to `path` durable. */
+export async function syncFile(path: string): Promise<void> {
+  const handle = await open(path, "r");
   try {
     await handle.sync();
   } finally {

@@ -52,6 +52,11 @@ export function dataLayout(data: string) {
     ai: join(data, "ai"),
     aiLock: join(data, "ai", "lock"),
     aiDb: join(data, "ai", "ai.db"),
+    vectors: join(data, "vectors"),
+    vectorsLock: join(data, "vectors", "lock"),
+    vectorsDb: join(data, "vectors", "vectors.db"),
+    /** What is made of the database to search it fast: graphs of indexes, and what they hold. */
+    vectorGraphs: join(data, "vectors", "graphs"),
     ingress: join(data, "ingress"),
     ingressLock: (index: number) => join(data, "ingress", index === 0 ? "lock" : `lock-${index}`),
     /** The last routing table that was good, as each ingress process knows it. */
@@ -87,6 +92,8 @@ export function runtimeLayout(runtime: string) {
     egressFolder: join(runtime, "egress"),
     /** The API's requests about AI Gateway, from the control process. */
     ai: join(runtime, "ai.sock"),
+    /** The API's requests about Vectorize, from the control process. */
+    vectors: join(runtime, "vectors.sock"),
     /** The gateways' public host, from the ingress. */
     gateway: join(runtime, "gateway.sock"),
     d1Host: (host: number) => join(runtime, "d1", `${host}.sock`),
@@ -120,6 +127,8 @@ function workerLayout(root: string) {
     state: join(root, "state.sock"),
     /** AI bindings: the AI process listens. */
     ai: join(root, "ai.sock"),
+    /** Vectorize bindings: the process of vectors listens. */
+    vectors: join(root, "vectors.sock"),
     /** Batches of log events: the control process listens. */
     log: join(root, "log.sock"),
     /** Service bindings and the platform's own host names: the ingress listens. */

@@ -87,6 +87,11 @@ export function parseJson<T>(schema: z.ZodType<T>, text: string): T {
   return parse(schema, json);
 }
 
+/** The query checked against `schema`. */
+export function readQuery<T>(c: Context, schema: z.ZodType<T>): T {
+  return parse(schema, c.req.query());
+}
+
 /** `value` checked against `schema`; the first problem becomes a 400 that names the field. */
 function parse<T>(schema: z.ZodType<T>, value: unknown): T {
   const result = schema.safeParse(value);

@@ -27,15 +27,15 @@ export function s3Host({ s3Host: given, appDomain }: Config): string {
 export function platformRoutes(
   config: Config,
   sockets: { s3: string; gateway: string },
-): (bucketHosts: readonly string[], aiIsReady: boolean) => PlatformRoutes {
+): (bucketHosts: readonly string[], isReady: (service: string) => boolean) => PlatformRoutes {
   const route: Route = { kind: "platform", socket: sockets.s3, bodyBytesMax: requestBytesMax };
   const endpoint = s3Host(config);
   const below = [`*.${endpoint}`, `*.${publicLabel}.${config.appDomain}`];
   const patterns = below.map((host) => ({ host, path: "/*", route }));
-  return (bucketHosts, aiIsReady) => ({
+  return (bucketHosts, isReady) => ({
     hosts: {
       ...Object.fromEntries([...bucketHosts, endpoint].map((host) => [host, route])),
-      [gatewayHost(config)]: { kind: "platform", socket: sockets.gateway, ...(aiIsReady ? {} : { asleep: "ai" }) },
+      [gatewayHost(config)]: { kind: "platform", socket: sockets.gateway, ...(isReady("ai") ? {} : { asleep: "ai" }) },
     },
     patterns,
   });

@@ -15,6 +15,7 @@ import { logHandler } from "#products/logs/binding.ts";
 import { createLogStore, type LogStore } from "#products/logs/store.ts";
 import { tailSocketPath, tailSocketUrl, tailUpgrades } from "#products/logs/tail-socket.ts";
 import { createTails } from "#products/logs/tails.ts";
+import { remoteVectorIndexes } from "#products/vectorize/remote.ts";
 import { remoteQueueStore } from "#products/queues/remote.ts";
 import { assetStore } from "#products/workers/assets.ts";
 import { blobStore } from "#products/workers/blobs.ts";
@@ -76,7 +77,9 @@ export async function runControl(runtimeFolder: string): Promise<void> {
   const blobs = blobStore(data);
   const assets = assetStore({ db, blobs, layout: data, key: keys.assets });
   const objects = objectStore(db);
-  const resources = uploadResources({ kv, r2: r2.store, d1: d1.store, queues, workers, objects });
+  const startVectors = async () => deployer.startOnDemand("vectors");
+  const vectors = remoteVectorIndexes(runtime.vectors, startVectors);
+  const resources = uploadResources({ kv, r2: r2.store, d1: d1.store, queues, workers, objects, vectors });
   const { unsupportedBindings, workerBytes } = config;
 
   const api = buildApi({
@@ -93,7 +96,8 @@ export async function runControl(runtimeFolder: string): Promise<void> {
     cron: cron.parts,
     zones,
     tails: { store: tails, socketUrl: (key) => tailSocketUrl(consoleUrl, key) },
-    ai: { socket: runtime.ai, start: async () => deployer.startAi() },
+    ai: { socket: runtime.ai, start: async () => deployer.startOnDemand("ai") },
+    vectors: { socket: runtime.vectors, start: startVectors },
     workers: {
       store: workers,
       assets,

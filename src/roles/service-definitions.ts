@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { existsSync } from "node:fs";
 import { copyFile, mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -12,6 +13,7 @@ import { egressRules } from "#roles/egress-rules.ts";
 import type { Keys } from "#roles/keys.ts";
 import type { ChildSpec } from "#runtime/child.ts";
 import { egressConfig } from "#runtime/egress-config.ts";
+import type { OnDemandService } from "#runtime/on-demand.ts";
 import type { ServiceDefinition } from "#runtime/services.ts";
 
 /** Threads that wait for the disk in `state`. With libuv's four, reads of files stand behind whatever is being fsynced. */
@@ -30,7 +32,7 @@ type Parts = {
 /** How each of the platform's own processes is started. A hash of all that goes into it tells one from another. */
 export function definitions(parts: Parts): {
   always: ServiceDefinition[];
-  ai: ServiceDefinition;
+  onDemand: OnDemandService[];
   egress: ServiceDefinition;
   d1Host: (host: number) => ServiceDefinition;
 } {
@@ -53,6 +55,21 @@ export function definitions(parts: Parts): {
     stopMs: 5000,
     environment: { SOLUM_AI_SEAL_KEY: parts.keys.aiSeal.toString("hex") },
   });
+  const vectors = nodeRole(parts, {
+    name: "vectors",
+    socket: runtime.vectors,
+    lock: data.vectorsLock,
+    stopMs: 10_000,
+  });
+  const onDemand: OnDemandService[] = [
+    { definition: ai, wasUsed: () => existsSync(data.aiDb), binding: "ai", workerSocket: "ai.sock" },
+    {
+      definition: vectors,
+      wasUsed: () => existsSync(data.vectorsDb),
+      binding: "vectorize",
+      workerSocket: "vectors.sock",
+    },
+  ];
   const hosts = Array.from({ length: config.d1Hosts + config.d1OwnHosts }, (_, host) => d1Host(parts, host));
   const hostOf = (host: number) => {
     const definition = hosts[host];
@@ -62,7 +79,7 @@ export function definitions(parts: Parts): {
       );
     return definition;
   };
-  return { always, ai, egress: egress(parts), d1Host: hostOf };
+  return { always, onDemand, egress: egress(parts), d1Host: hostOf };
 }
 
 function nodeRole(

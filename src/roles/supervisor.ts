@@ -1,4 +1,3 @@
-import { existsSync } from "node:fs";
 import { mkdir, readFile, readdir, rm } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
@@ -9,6 +8,7 @@ import { type DataLayout, dataLayout, ingressName, runtimeLayout, type RuntimeLa
 import { setLogLevel } from "#core/log.ts";
 import { childEnvironment } from "#environment.ts";
 import { createWireServer } from "#http/wire/server.ts";
+import { vectorizePiece } from "#products/vectorize/binding.ts";
 import { aiPiece } from "#products/ai-gateway/binding.ts";
 import { d1Piece } from "#products/d1/binding.ts";
 import { kvPiece } from "#products/kv/binding.ts";
@@ -31,6 +31,7 @@ import {
 import { FrontWatch } from "#runtime/front-watch.ts";
 import { Fronts } from "#runtime/fronts.ts";
 import { serveOwnerDoors } from "#runtime/owner-doors.ts";
+import { OnDemand } from "#runtime/on-demand.ts";
 import { Owners } from "#runtime/owners.ts";
 import { Ingresses } from "#runtime/ingresses.ts";
 import { keepLogsSmall } from "#runtime/log-files.ts";
@@ -90,8 +91,7 @@ export async function startSupervisor(config: Config): Promise<RunningSupervisor
     watch,
     always: own.always,
     egress: own.egress,
-    ai: own.ai,
-    aiWasUsed: () => existsSync(data.aiDb),
+    onDemand: new OnDemand(services, own.onDemand),
     d1Host: own.d1Host,
     sandbox: sandbox.report,
     d1HostCount: config.d1Hosts + config.d1OwnHosts,
@@ -161,7 +161,16 @@ function ingressesOf(config: Config, runtime: RuntimeLayout, services: Services)
 
 async function prepareFolders(data: DataLayout, runtime: RuntimeLayout): Promise<void> {
   await ensureKeys(data);
-  for (const folder of [data.logs, data.control, data.state, data.ai, data.ingress, data.modules, data.objects])
+  for (const folder of [
+    data.logs,
+    data.control,
+    data.state,
+    data.ai,
+    data.vectors,
+    data.ingress,
+    data.modules,
+    data.objects,
+  ])
     await mkdir(folder, { recursive: true, mode: 0o700 });
   const running = findChildren(runtime.root).map(({ mark }) => parseProcessName(mark.name)?.processId ?? "");
   await sweepProcessFolders({ data, runtime }, new Set(running));
@@ -217,6 +226,7 @@ function configureWith(config: Config, capabilityKey: Buffer, newestDate: string
         queue: queuePiece,
         d1: (binding) => d1Piece({ ...binding, hosts: config.d1Hosts + config.d1OwnHosts }),
         ai: aiPiece,
+        vectorize: vectorizePiece,
       },
     });
   };

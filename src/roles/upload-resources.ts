@@ -5,6 +5,7 @@ import { jurisdictions, type Jurisdiction } from "#products/r2/schema.ts";
 import type { QueueStore } from "#products/queues/store.ts";
 import type { R2Store } from "#products/r2/store.ts";
 import type { Resources } from "#products/workers/bindings.ts";
+import type { VectorIndexes } from "#products/vectorize/remote.ts";
 import type { ObjectStore } from "#products/durable-objects/store.ts";
 import type { WorkerStore } from "#products/workers/store.ts";
 
@@ -16,6 +17,7 @@ export function uploadResources(stores: {
   queues: QueueStore;
   workers: WorkerStore;
   objects: ObjectStore;
+  vectors: VectorIndexes;
 }): Resources {
   return {
     async hasKvNamespace(accountId, namespaceId) {
@@ -32,6 +34,7 @@ export function uploadResources(stores: {
     async findQueueId(accountId, name) {
       return (await stores.queues.list(accountId, { names: [name] }))[0]?.id;
     },
+    findVectorIndexId: (accountId, name) => stores.vectors.findId(accountId, name),
     listNamespaces: (accountId) => stores.objects.list(accountId),
     async hasWorker(accountId, name) {
       return (await stores.workers.find(accountId, name)) !== undefined;

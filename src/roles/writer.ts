@@ -9,6 +9,7 @@ import { r2Schema } from "#products/r2/writes.ts";
 import { cronSchema } from "#products/cron/writes.ts";
 import { objectsSchema } from "#products/durable-objects/writes.ts";
 import { workersSchema } from "#products/workers/writes.ts";
+import { vectorizeSchema } from "#products/vectorize/writes.ts";
 import { zonesSchema } from "#products/zones/writes.ts";
 
 /** The writer thread of a database file: every product's tables and changes, of which a file names the ones it holds. */
@@ -23,5 +24,6 @@ runWriter([
   objectsSchema,
   cronSchema,
   queuesSchema,
+  vectorizeSchema,
   zonesSchema,
 ]);

@@ -26,6 +26,7 @@ export type PieceMakers = {
     options: Omit<PieceContext, "socket"> & { databaseId: string; host: number; socketOf: (host: number) => string },
   ) => BindingPiece;
   ai: (options: PieceContext & { accountId: string }) => BindingPiece;
+  vectorize: (options: PieceContext & { indexId: string }) => BindingPiece;
 };
 
 /** What all bindings of a version add to its configuration. */
@@ -88,6 +89,8 @@ function pieceOf(binding: ResolvedBinding, index: number, version: RunnableVersi
     }
     case "ai":
       return pieces.ai({ ...context(layout.ai), accountId: version.accountId });
+    case "vectorize":
+      return pieces.vectorize({ ...context(layout.vectors), indexId: binding.indexId });
     case "service":
       return servicePiece(binding, version, options);
     case "durable_object_namespace":

@@ -19,7 +19,7 @@ const limits = {
 type SupervisorClient = Deployer & {
   startD1Host(host: number): Promise<void>;
   /** Resolves once AI Gateway answers. */
-  startAi(): Promise<void>;
+  startOnDemand(name: string): Promise<void>;
   /** Somebody has begun to listen to a Worker's logs: its processes are told. */
   tellListening(workerId: string): Promise<void>;
 };
@@ -65,8 +65,8 @@ export function supervisorClient(socket: string): SupervisorClient {
         log.warn("processes learn of a listener with their next batch", { workerId, error: messageOf(error) }),
       );
     },
-    async startAi() {
-      await ask("POST", "/ai", null);
+    async startOnDemand(name) {
+      await ask("POST", "/on-demand", { name });
     },
     async startD1Host(host) {
       await ask("POST", "/d1-host", { host });

@@ -50,9 +50,11 @@ async function route(supervisor: Supervisor, request: WireRequest): Promise<Wire
       await supervisor.startD1Host(host);
       return json(null);
     }
-    case "POST /ai":
-      await supervisor.startAi();
+    case "POST /on-demand": {
+      const { name } = (await body(request)) as { name: string };
+      await supervisor.startOnDemand(name);
       return json(null);
+    }
     case "POST /compatibility": {
       const { date, flags } = (await body(request)) as { date: string; flags: string[] };
       return json({ refusal: await supervisor.refusesCompatibility(date, flags) });

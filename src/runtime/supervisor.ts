@@ -6,13 +6,13 @@ import type { DesiredWorker } from "#products/workers/desired.ts";
 import { workerErrors } from "#products/workers/errors.ts";
 import { placesOf } from "#products/workers/object-places.ts";
 import type { Preview } from "#products/workers/previews.ts";
-import type { RunnableVersion } from "#products/workers/runnable.ts";
 import type { Version } from "#products/workers/schema.ts";
 import type { DesiredZones } from "#products/zones/desired.ts";
 import { adoptChild, stopChild } from "#runtime/child.ts";
 import type { Startable } from "#runtime/front-launch.ts";
 import type { FrontWatch } from "#runtime/front-watch.ts";
 import type { Fronts, FrontStatus, VersionUsage, Wanted } from "#runtime/fronts.ts";
+import type { OnDemand } from "#runtime/on-demand.ts";
 import { parseProcessName } from "#runtime/front-launch.ts";
 import type { Owners, OwnerStatus, WantedOwner } from "#runtime/owners.ts";
 import type { Ingresses } from "#runtime/ingresses.ts";
@@ -49,10 +49,7 @@ export type SupervisorParts = {
   always: readonly ServiceDefinition[];
   /** Started with the first Worker. */
   egress: ServiceDefinition;
-  /** Started when it is first used: by a Worker that binds it, by a request, or because it was used before. */
-  ai: ServiceDefinition;
-  /** Whether AI Gateway holds anything from before. */
-  aiWasUsed: () => boolean;
+  onDemand: OnDemand;
   d1Host: (host: number) => ServiceDefinition;
   d1HostCount: number;
   sandbox: SandboxReport;
@@ -64,7 +61,7 @@ export type SupervisorParts = {
   consoleHost: string;
   appDomain: string;
   /** Routes to processes of the platform; public buckets have hosts of their own. */
-  platformRoutes: (bucketHosts: readonly string[], aiIsReady: boolean) => PlatformRoutes;
+  platformRoutes: (bucketHosts: readonly string[], isReady: (service: string) => boolean) => PlatformRoutes;
   drainMs: number;
 };
 
@@ -87,8 +84,6 @@ const limits = {
   retryMs: 200,
   /** How long the first start may take until everything answers. */
   readyMs: 60_000,
-  /** How long a process of the platform that is started on demand may take until it answers. */
-  startMs: 10_000,
   evictMs: 2000,
   /** Previews that have an address at the same time; the one that was asked for first makes room. */
   previews: 1000,
@@ -148,11 +143,13 @@ export class Supervisor {
     const { workerId } = startable.version;
     this.#onTrial.push(workerId);
     try {
-      const { workerSockets, fronts, services, ai } = this.#parts;
+      const { workerSockets, fronts, onDemand } = this.#parts;
       await workerSockets.ensure(workerId);
-      const usesAi = bindsAi(startable.version);
-      if (usesAi) await services.run(ai);
-      const [outcome] = await Promise.all([fronts.trial(startable, signal), workerSockets.untilOpen(workerId, usesAi)]);
+      const sockets = await onDemand.runBound(startable.version);
+      const [outcome] = await Promise.all([
+        fronts.trial(startable, signal),
+        workerSockets.untilOpen(workerId, sockets),
+      ]);
       return outcome;
     } finally {
       this.#onTrial.splice(this.#onTrial.indexOf(workerId), 1);
@@ -161,8 +158,8 @@ export class Supervisor {
 
   /** A request waits for a version, or a process of the platform, that sleeps. */
   async wakeTarget(target: string): Promise<void> {
-    if (target === this.#parts.ai.name) await this.startAi();
-    else if (this.#parts.fronts.wake(target)) this.wake();
+    if (await this.#parts.onDemand.start(target)) return;
+    if (this.#parts.fronts.wake(target)) this.wake();
   }
 
   /** A request waits for a host that no table names: true when it previews a version, which the next table has then. */
@@ -200,14 +197,9 @@ export class Supervisor {
     await this.#parts.services.run(this.#parts.d1Host(host));
   }
 
-  /** Resolves once AI Gateway answers. */
-  async startAi(): Promise<void> {
-    const { services, ai } = this.#parts;
-    await services.run(ai);
-    await pollUntil(
-      { ms: limits.startMs, everyMs: 5, what: "Starting AI Gateway" },
-      () => services.isReady(ai.name) || undefined,
-    );
+  /** Resolves once a process that is started on demand answers. */
+  async startOnDemand(name: string): Promise<void> {
+    await this.#parts.onDemand.start(name);
   }
 
   refusesCompatibility(date: string, flags: readonly string[]): Promise<string | undefined> {
@@ -269,7 +261,7 @@ export class Supervisor {
     for (const { worker } of desired.workers) await workerSockets.ensure(worker.id);
     const previews = this.#previews();
     const all = [...versionsOf(desired), ...previews.map(({ version }) => version)];
-    if (this.#parts.aiWasUsed() || all.some(({ runnable }) => bindsAi(runnable))) await services.run(this.#parts.ai);
+    await this.#parts.onDemand.runFor(all.map(({ runnable }) => runnable));
     for (const { worker } of previews) await workerSockets.ensure(worker.id);
     fronts.setDesired(wantedOf(desired));
     fronts.addPreviews(previews.map((preview) => wantedVersion(preview.version, desired)));
@@ -279,7 +271,7 @@ export class Supervisor {
       desired: desired.workers,
       accountLabels: desired.accountLabels,
       zones: desired.zones,
-      platform: this.#parts.platformRoutes(desired.bucketHosts, services.isReady(this.#parts.ai.name)),
+      platform: this.#parts.platformRoutes(desired.bucketHosts, (name) => services.isReady(name)),
       previews,
       targetOf: (versionId) => fronts.targetOf(versionId),
       previous: this.#acknowledged?.table,
@@ -357,7 +349,7 @@ export class Supervisor {
 
   /** Ends processes of an earlier supervisor that nothing asks for: they may hold a lock or a socket. */
   async #endStrangers(found: readonly FoundChild[]): Promise<void> {
-    const wanted = new Set([...this.#parts.services.names(), this.#parts.egress.name, this.#parts.ai.name]);
+    const wanted = new Set([...this.#parts.services.names(), this.#parts.egress.name, ...this.#parts.onDemand.names]);
     for (let host = 0; host < this.#parts.d1HostCount; host++) wanted.add(this.#parts.d1Host(host).name);
     const strangers = found.filter(({ mark }) => roleOf(mark.name) === undefined && !wanted.has(mark.name));
     await Promise.all(strangers.map(({ mark, facts }) => stopChild(adoptChild(mark, facts), limits.evictMs)));
@@ -366,10 +358,6 @@ export class Supervisor {
 
 function versionsOf({ workers }: Desired): Version[] {
   return workers.flatMap(({ versions }) => versions.map(({ version }) => version));
-}
-
-function bindsAi({ bindings }: RunnableVersion): boolean {
-  return bindings.some(({ type }) => type === "ai");
 }
 
 function wantedOf(desired: Desired): Wanted[] {

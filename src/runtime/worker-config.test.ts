@@ -98,6 +98,7 @@ describe("the text of a configuration", () => {
       services: [],
     }),
     ai: ({ name, accountId }) => ({ bindings: [{ name, text: accountId }], services: [] }),
+    vectorize: ({ name, indexId }) => ({ bindings: [{ name, text: indexId }], services: [] }),
   };
   const script = { name: "index.js", source: "export default {}" };
   const kinds: Record<string, Parameters<typeof testVersion>[0]> = {

@@ -36,9 +36,9 @@ export class WorkerSockets {
   }
 
   /** Resolves when the sockets that a process of the Worker needs are there, or when it is too late to wait for them. */
-  async untilOpen(workerId: string, usesAi: boolean): Promise<void> {
+  async untilOpen(workerId: string, more: readonly string[]): Promise<void> {
     // The ingress opens its own when the table names the Worker, which is before any request.
-    const names = ["state.sock", "log.sock", ...(usesAi ? ["ai.sock"] : [])];
+    const names = ["state.sock", "log.sock", ...more];
     const folder = this.#runtime.worker(workerId).root;
     await pollUntil({ ms: limits.openMs, everyMs: 5, what: "opening a Worker's sockets" }, async () => {
       const present = new Set(await readdir(folder));

@@ -124,5 +124,6 @@ test("the clock starts a Worker that sleeps, once for each slot, whatever is kil
 
 async function killControl(): Promise<void> {
   const { pid } = (await solum.status()).services.find(({ name }) => name === "control") ?? {};
-  process.kill(pid ?? 0, "SIGKILL");
+  if (pid === undefined) throw new Error("the process does not run");
+  process.kill(pid, "SIGKILL");
 }

@@ -67,6 +67,7 @@ const noPieces: PieceMakers = {
   queue: () => ({ bindings: [], services: [] }),
   d1: () => ({ bindings: [], services: [] }),
   ai: () => ({ bindings: [], services: [] }),
+  vectorize: () => ({ bindings: [], services: [] }),
 };
 
 export function configOptions(folder: string, more: Partial<WorkerConfigOptions> = {}): WorkerConfigOptions {

@@ -149,6 +149,7 @@ export class WorkersApi implements AsyncDisposable {
       findBucketId: async (accountId, { name }) =>
         accountId === this.account && name === "files" && !this.gone.has("r2") ? "bucket-id" : undefined,
       findQueueId: async (accountId, name) => (accountId === this.account && name === "jobs" ? "queue-id" : undefined),
+      findVectorIndexId: async () => undefined,
       listNamespaces: (accountId) => objectStore(db).list(accountId),
       hasWorker: async (accountId, name) => (await workerStore(db).find(accountId, name)) !== undefined,
     };

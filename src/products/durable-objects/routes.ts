@@ -1,6 +1,6 @@
 import { readdir } from "node:fs/promises";
 import { z } from "zod";
-import { accountOf, createRoutes, ok, pageOf, param, type Api, type ApiContext } from "#http/app.ts";
+import { accountOf, createRoutes, ok, pageOf, param, readQuery, type Api, type ApiContext } from "#http/app.ts";
 import { paginate } from "#http/envelope.ts";
 import { systemCode } from "#core/errors.ts";
 import { objectErrors } from "#products/durable-objects/errors.ts";
@@ -41,7 +41,7 @@ export function objectRoutes({ objects, folderOf }: ObjectParts): Api {
   app.get("/namespaces/:id", async (c) => ok(c, namespaceJson(await find(c))));
 
   app.get("/namespaces/:id/objects", async (c) => {
-    const { limit, cursor } = objectsQuery.parse(c.req.query());
+    const { limit, cursor } = readQuery(c, objectsQuery);
     const namespace = await find(c);
     const after = (await objectIds(folderOf(namespace))).filter((id) => id > cursor);
     const page = after.slice(0, limit);

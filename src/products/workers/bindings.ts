@@ -12,13 +12,14 @@ export interface Resources {
   findQueueId(accountId: string, name: string): Promise<string | undefined>;
   findBucketId(accountId: string, bucket: { name: string; jurisdiction?: string }): Promise<string | undefined>;
   hasWorker(accountId: string, name: string): Promise<boolean>;
+  findVectorIndexId(accountId: string, name: string): Promise<string | undefined>;
   /** Every Durable Object namespace of the account. */
   listNamespaces(accountId: string): Promise<NamedNamespace[]>;
 }
 
 /** Cloudflare's binding types that Solum lacks (wrangler-api §3.5). A name that is not here is a mistake of the caller. */
 const lacking = new Set(
-  `workflow vectorize hyperdrive analytics_engine ratelimit dispatch_namespace send_email
+  `workflow hyperdrive analytics_engine ratelimit dispatch_namespace send_email
    secrets_store_secret secret_key mtls_certificate pipelines browser images worker_loader stream media analytics websearch
    logfwdr ai_search ai_search_namespace agent_memory artifacts vpc_service vpc_network flagship k2`.split(/\s+/),
 );
@@ -151,6 +152,12 @@ async function resolve(request: BindingRequest, binding: Binding, resources: Res
       const queueId = await resources.findQueueId(accountId, queue);
       if (queueId === undefined) throw workerErrors.queueNotFound(queue);
       return { name, type, queueId };
+    }
+    case "vectorize": {
+      const index = text(binding, "index_name");
+      const indexId = await resources.findVectorIndexId(accountId, index);
+      if (indexId === undefined) throw workerErrors.vectorIndexNotFound(name, index);
+      return { name, type, indexId };
     }
     case "durable_object_namespace": {
       return resolveNamespace(request, binding, resources);

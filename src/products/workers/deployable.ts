@@ -101,6 +101,13 @@ async function goneResource(
       if ((await resources.findQueueId(accountId, queue)) === binding.queueId) return undefined;
       return { what: `queue:${queue}`, error: workerErrors.queueNotFound(queue) };
     }
+    case "vectorize": {
+      const shown = version.bindings.find(({ name }) => name === binding.name);
+      const index = String(shown?.["index_name"]);
+      // One that was made anew under the same name is another index.
+      if ((await resources.findVectorIndexId(accountId, index)) === binding.indexId) return undefined;
+      return { what: `vectorize:${index}`, error: workerErrors.vectorIndexNotFound(binding.name, index) };
+    }
     case "service": {
       const { name, service } = binding;
       if (service === self || (await resources.hasWorker(accountId, service))) return undefined;

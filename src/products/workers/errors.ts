@@ -58,6 +58,8 @@ export const workerErrors = {
   /** wrangler 4.156 and later test for this text to the letter. */
   d1Invalid: (name: string) =>
     new ApiError(400, 10021, `binding ${name} of type d1 must have a valid \`id\` specified`),
+  vectorIndexNotFound: (name: string, index: string) =>
+    new ApiError(400, 10159, `Vectorize binding '${name}' references index '${index}' which was not found.`),
   serviceTargetNotFound: (name: string, target: string) =>
     new ApiError(400, 10143, `Could not resolve service binding '${name}'. Target script '${target}' not found.`),
   /** One entry for each name; wrangler matches the prefix. */

@@ -72,6 +72,7 @@ export type ResolvedBinding = { name: string } & (
   /** The account's gateways. */
   | { type: "ai" }
   /** `owner`: id of the Worker that has the objects, this one or another. */
+  | { type: "vectorize"; indexId: string }
   | { type: "durable_object_namespace"; namespaceId: string; className: string; sqlite: boolean; owner: string }
   /** Service-worker format only; the bytes are a module of the version. */
   | { type: "wasm_module" | "text_blob" | "data_blob"; hash: string }

@@ -1,0 +1,26 @@
+import { ApiError } from "#core/errors.ts";
+import { limits } from "#products/vectorize/schema.ts";
+
+/** Codes and texts as users report them of the real API (mastra 3444, alchemy-async 650, workers-sdk 6516); others ours. */
+export const vectorErrors = {
+  indexNotFound: () => new ApiError(404, 3000, "vectorize.index.not_found"),
+  duplicateName: (name: string) => new ApiError(400, 3002, `vectorize.index.duplicate_name - Index name "${name}"`),
+  tooManyIndexes: () => new ApiError(400, 3003, `vectorize.index.too_many - at most ${limits.indexes} indexes`),
+  invalidIndex: (why: string) => new ApiError(400, 1005, `vectorize.bad_request - ${why}`),
+  queryDimensions: (expected: number, got: number) =>
+    new ApiError(400, 40006, `invalid query vector, expected ${expected} dimensions, and got ${got} dimensions`),
+  vectorDimensions: (id: string, expected: number, got: number) =>
+    new ApiError(
+      400,
+      40012,
+      `invalid vector for id="${id}", expected ${expected} dimensions, and got ${got} dimensions`,
+    ),
+  badVector: (line: number, why: string) => new ApiError(400, 40008, `invalid vector in line ${line}: ${why}`),
+  tooMany: (max: number) => new ApiError(400, 40007, `too many vectors: an insert has at most ${max}`),
+  badQuery: (why: string) => new ApiError(400, 40005, `invalid query: ${why}`),
+  badFilter: (why: string) => new ApiError(400, 40027, `invalid filter: ${why}`),
+  vectorNotFound: (id: string) => new ApiError(400, 40025, `vector with id "${id}" was not found`),
+  badIds: () => new ApiError(400, 40009, `ids must be 1 to ${limits.idsAtOnce} texts`),
+  badMetadataIndex: (why: string) => new ApiError(400, 40028, `invalid metadata index: ${why}`),
+  contentType: () => new ApiError(415, 40026, "Expected request with `Content-Type: application/json`"),
+};
