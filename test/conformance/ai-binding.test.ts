@@ -80,11 +80,22 @@ test("errors have the binding's classes, and say what is wrong", async () => {
   expect(told).toMatchObject({
     log: "AiGatewayLogNotFound: Log not found",
     patch: "AiGatewayLogNotFound: Log not found",
-    model: expect.stringContaining("5007: No such model @cf/meta/llama-3.1-8b-instruct or task") as unknown,
+    model: expect.stringContaining("5007: No such model @cf/openai/whisper or task") as unknown,
     provider: expect.stringContaining("404: ") as unknown,
     gateway: expect.stringContaining("2001: ") as unknown,
     markdown: expect.stringContaining("not supported") as unknown,
   });
+});
+
+test("Cloudflare's models have an answer of our own, by the binding and by REST", async () => {
+  const told = JSON.parse((await ask("/local")).text) as Record<string, unknown>;
+  expect(told).toMatchObject({
+    embedded: { shape: [1, 768] },
+    said: { response: expect.stringMatching(/no language model.* The ground is yours\.$/) as unknown },
+    streamed: expect.stringMatching(/^data: \{"response":[\s\S]*data: \[DONE\]\n\n$/) as unknown,
+  });
+  const rest = await solum.api("POST", "/ai/run/@cf/baai/bge-base-en-v1.5", { text: "ground" });
+  expect(rest.json).toMatchObject({ success: true, result: told["embedded"] });
 });
 
 test("models() is empty: Solum has none of its own", async () => {

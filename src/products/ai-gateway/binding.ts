@@ -6,6 +6,7 @@ import type { WireHandler, WireRequest, WireResponse } from "#http/wire/server.t
 import type { GatewayCall, Wanted } from "#products/ai-gateway/call.ts";
 import { gatewayErrorBody, gatewayErrors } from "#products/ai-gateway/errors.ts";
 import { logDetailJson } from "#products/ai-gateway/log-json.ts";
+import { runLocally } from "#products/ai-gateway/local/run.ts";
 import { parseJson } from "#products/ai-gateway/meter.ts";
 import type { Pipeline } from "#products/ai-gateway/pipeline.ts";
 import { headersOf, readBody } from "#products/ai-gateway/public.ts";
@@ -98,19 +99,18 @@ async function callOf(
   return { ...place, method: "POST", headers: headersOf(request), body, signal: request.signal, trusted: true };
 }
 
-/** `env.AI.run(model, inputs)`: OpenAI's chat for the provider that the model's name begins with. */
+/** `env.AI.run(model, inputs)`: our own answer for Cloudflare's models, else OpenAI's chat for the provider that the model's name begins with. */
 async function run(
   { pipeline, workerId }: BindingParts,
   accountId: string,
   request: WireRequest,
 ): Promise<WireResponse> {
   const model = (request.header("cf-consn-model-id") ?? "").replace(/^[^/]*:/, "");
-  // Cloudflare's own models run on Cloudflare's machines.
-  if (model.startsWith("@")) throw gatewayErrors.noModel(model);
   const given = await callOf(request, { accountId, gatewayId: "default", wanted: chat, workerId });
   const asked = parseJson(given.body.toString());
   const { inputs, options } = isObject(asked) ? asked : {};
   if (!isObject(inputs)) throw gatewayErrors.invalid("inputs must be an object");
+  if (model.startsWith("@")) return localResponse(model, inputs);
   const gateway = isObject(options) && isObject(options["gateway"]) ? options["gateway"] : {};
   const headers = new Map([...given.headers, ...optionHeaders(gateway)]);
   const gatewayId = typeof gateway["id"] === "string" ? gateway["id"] : "default";
@@ -121,6 +121,12 @@ async function run(
   return type.startsWith("application/json")
     ? { ...response, headers: { ...response.headers, ...jsonType } }
     : response;
+}
+
+function localResponse(model: string, inputs: unknown): WireResponse {
+  const told = runLocally(model, inputs);
+  if ("json" in told) return { status: 200, headers: jsonType, body: JSON.stringify(told.json) };
+  return { status: 200, headers: { "content-type": "text/event-stream" }, body: told.events.join("") };
 }
 
 const chat: Wanted = { kind: "compat", path: "chat/completions" };

@@ -1,8 +1,9 @@
-import { accountOf, createRoutes, ok, readBody, type Api, type ApiContext } from "#http/app.ts";
+import { accountOf, createRoutes, ok, pathTail, readBody, type Api, type ApiContext } from "#http/app.ts";
 import { failure } from "#http/envelope.ts";
 import type { WireResponse } from "#http/wire/server.ts";
 import type { GatewayCall, Wanted } from "#products/ai-gateway/call.ts";
 import { gatewayErrors } from "#products/ai-gateway/errors.ts";
+import { runLocally } from "#products/ai-gateway/local/run.ts";
 import { parseJson } from "#products/ai-gateway/meter.ts";
 import type { Pipeline } from "#products/ai-gateway/pipeline.ts";
 import { limits } from "#products/ai-gateway/schema.ts";
@@ -30,7 +31,7 @@ export function aiRestRoutes(pipeline: Pipeline): Api {
     });
   app.post("/run", async (c) => {
     const { model, input } = await chatOf(c);
-    if (model.startsWith("@")) throw gatewayErrors.noModel(model);
+    if (model.startsWith("@")) return asLocal(c, model, input);
     if (!isObject(input)) throw gatewayErrors.invalid("input must be an object");
     const answer = await ask(c, { wanted: { kind: "compat", path: "chat/completions" }, body: { ...input, model } });
     if (input["stream"] === true && answer.status < 400) return asResponse(answer);
@@ -40,7 +41,18 @@ export function aiRestRoutes(pipeline: Pipeline): Api {
     const code = isObject(told) && typeof told["internalCode"] === "number" ? told["internalCode"] : answer.status;
     return Response.json(failure([{ code, message }]), { status: answer.status });
   });
+  // Workers AI's own address, with the model in the path.
+  app.post("/run/*", async (c) => {
+    const bytes = await readBody(c.req.raw, limits.requestBytes);
+    return asLocal(c, pathTail(c, "/ai/run/"), parseJson(Buffer.from(bytes).toString()));
+  });
   return app;
+}
+
+function asLocal(c: ApiContext, model: string, input: unknown): Response {
+  const answer = runLocally(model, input);
+  if ("json" in answer) return ok(c, answer.json);
+  return new Response(answer.events.join(""), { headers: { "content-type": "text/event-stream" } });
 }
 
 type Chat = Record<string, unknown> & { model: string };

@@ -35,6 +35,15 @@ const does = {
     const answer = await env.AI.run("openai/gpt-4o-mini", { messages }, { gateway: { id: "bound" }, extraHeaders: headers });
     return { answer, id: env.AI.aiGatewayLogId };
   },
+  async local(env) {
+    const inputs = { messages: [{ role: "system", content: "The ground is yours. Ships float." }, ...messages] };
+    const stream = await env.AI.run("@cf/meta/llama-3.1-8b-instruct", { ...inputs, stream: true });
+    return {
+      embedded: await env.AI.run("@cf/baai/bge-base-en-v1.5", { text: "ground" }),
+      said: await env.AI.run("@cf/meta/llama-3.1-8b-instruct", inputs),
+      streamed: await new Response(stream).text(),
+    };
+  },
   async stream(env) {
     const inputs = { messages, stream: true };
     const answer = await env.AI.run("openai/gpt-4o-mini", inputs, { gateway: { id: "bound" }, extraHeaders: headers });
@@ -52,7 +61,7 @@ const does = {
     return {
       log: await told(() => gateway.getLog("01a21454-0000-7000-8000-000000000000")),
       patch: await told(() => gateway.patchLog("01a21454-0000-7000-8000-000000000000", { score: 1 })),
-      model: await told(() => env.AI.run("@cf/meta/llama-3.1-8b-instruct", { prompt: "x" })),
+      model: await told(() => env.AI.run("@cf/openai/whisper", { prompt: "x" })),
       provider: await told(() => env.AI.run("openai/refused", { messages }, { gateway: { id: "bound" }, extraHeaders: headers })),
       gateway: await told(() => env.AI.run("openai/x", { messages }, { gateway: { id: "nobody" } })),
       markdown: await told(() => env.AI.toMarkdown([{ name: "a.txt", blob: new Blob(["text"]) }])),
