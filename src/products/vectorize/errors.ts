@@ -15,6 +15,13 @@ export const vectorErrors = {
       40012,
       `invalid vector for id="${id}", expected ${expected} dimensions, and got ${got} dimensions`,
     ),
+  idTooLong: (got: number) => new ApiError(400, 40008, `id too long; max is ${limits.idBytes} bytes, got ${got} bytes`),
+  topKWithMore: (got: number) =>
+    new ApiError(
+      400,
+      40025,
+      `with returnValues=true or returnMetadata=all, max top K is ${limits.topKWithMore}, but got ${got}; for a top K up to ${limits.topK}, retry with returnValues=false and returnMetadata=indexed`,
+    ),
   badVector: (line: number, why: string) => new ApiError(400, 40008, `invalid vector in line ${line}: ${why}`),
   tooMany: (max: number) => new ApiError(400, 40007, `too many vectors: an insert has at most ${max}`),
   badQuery: (why: string) => new ApiError(400, 40005, `invalid query: ${why}`),

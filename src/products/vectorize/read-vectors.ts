@@ -16,8 +16,9 @@ function readVector(line: string, number: number, dimensions: number): NewVector
     throw vectorErrors.badVector(number, `${issue?.path.join(".") ?? ""}: ${issue?.message ?? "not a vector"}`);
   }
   const { id, values, namespace, metadata } = parsed.data;
-  if (id === "" || Buffer.byteLength(id) > limits.idBytes)
-    throw vectorErrors.badVector(number, `an id has 1 to ${limits.idBytes} bytes`);
+  const idBytes = Buffer.byteLength(id);
+  if (idBytes === 0) throw vectorErrors.badVector(number, "an id is not empty");
+  if (idBytes > limits.idBytes) throw vectorErrors.idTooLong(idBytes);
   if (values.length !== dimensions) throw vectorErrors.vectorDimensions(id, dimensions, values.length);
   if (Buffer.byteLength(namespace ?? "") > limits.namespaceBytes)
     throw vectorErrors.badVector(number, `a namespace has at most ${limits.namespaceBytes} bytes`);

@@ -137,11 +137,8 @@ function checkQuery(index: VectorIndex, query: Query, vector: Float32Array): voi
   if (vector.length !== index.dimensions) throw vectorErrors.queryDimensions(index.dimensions, vector.length);
   if (!vector.every(Number.isFinite)) throw vectorErrors.badQuery("a vector's values are finite numbers");
   const more = query.returnValues === true || query.returnMetadata === "all";
-  const max = more ? limits.topKWithMore : limits.topK;
-  if (query.topK > max)
-    throw vectorErrors.badQuery(
-      `topK must be at most ${max}${more ? " with values or all metadata" : ""}, got ${query.topK}`,
-    );
+  if (query.topK > limits.topK) throw vectorErrors.badQuery(`topK must be at most ${limits.topK}, got ${query.topK}`);
+  if (more && query.topK > limits.topKWithMore) throw vectorErrors.topKWithMore(query.topK);
 }
 
 function toMatch(
