@@ -130,6 +130,8 @@ async function killAndWait(name: Victim): Promise<Window> {
     const now = await stateOf(name);
     return !before || (now?.ready && now.pid !== before.pid) ? true : undefined;
   });
+  // Ready is what the supervisor knows; the ingress knows a moment later.
+  if (name === "front") await untilServing();
   return { name, began, ended: performance.now() };
 }
 
