@@ -22,19 +22,14 @@ const groupMax = 256;
 const SQLITE_IOERR = 10;
 const SQLITE_FULL = 13;
 
-/** Runs in a worker thread: opens the file, migrates it, then commits what is asked for in groups until it is told to stop. */
+/** Runs in a worker thread, with the tables that its file holds: opens the file, migrates it, then commits what is asked for in groups until it is told to stop. */
 export function runWriter(schemas: readonly DatabaseSchema[]): void {
   const port = parentPort;
   if (!port) throw new Error("the writer runs in a worker thread");
-  const { file, products } = workerData as WriterData;
-  const mine = products.map((product) => {
-    const schema = schemas.find((candidate) => candidate.product === product);
-    if (!schema) throw new Error(`no tables are known for ${product}`);
-    return schema;
-  });
+  const { file } = workerData as WriterData;
   const db = openForWriting(file);
-  migrate(db, mine);
-  const transactions = new Map(mine.flatMap((schema) => schema.transactions.map((tx) => [tx.name, tx] as const)));
+  migrate(db, schemas);
+  const transactions = new Map(schemas.flatMap((schema) => schema.transactions.map((tx) => [tx.name, tx] as const)));
   const connection = connectionOf(db);
 
   port.on("message", (first: WriteRequest[] | "close") => {

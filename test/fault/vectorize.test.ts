@@ -90,12 +90,17 @@ async function remove(ids: string[]): Promise<boolean> {
 
 type Stored = { id: string; values: number[]; metadata: { version: number } };
 
-async function check(): Promise<void> {
-  const ids = [...ledger.keys()];
-  const stored = await pollUntil({ ms: 20_000, everyMs: 50, what: "an answer after the kill" }, async () => {
+async function get(ids: string[]): Promise<Stored[]> {
+  return pollUntil({ ms: 20_000, everyMs: 50, what: "an answer after the kill" }, async () => {
     const answer = await solum.api("POST", `${base}/get_by_ids`, { ids }).catch(() => undefined);
     return answer?.status === 200 ? (answer.json.result as Stored[]) : undefined;
   });
+}
+
+async function check(): Promise<void> {
+  const all = [...ledger.keys()];
+  const stored: Stored[] = [];
+  for (let at = 0; at < all.length; at += 20) stored.push(...(await get(all.slice(at, at + 20))));
   const found = new Map(stored.map(({ id, values, metadata }) => [id, { values, version: metadata.version }]));
   for (const [id, { version, perhaps }] of ledger) {
     const now = found.get(id);

@@ -50,7 +50,7 @@ export function vectorizeBindingHandler({
     if (id === undefined) return { status: 403, reason: "Forbidden" };
     try {
       const index = await store.findById(id);
-      if (!index) throw vectorErrors.indexNotFound();
+      if (!index) throw vectorErrors.indexNotFound(id);
       return json(200, await answer(store, index, request));
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;

@@ -3,7 +3,7 @@ import { limits } from "#products/vectorize/schema.ts";
 
 /** Codes and texts as users report them of the real API (mastra 3444, alchemy-async 650, workers-sdk 6516); others ours. */
 export const vectorErrors = {
-  indexNotFound: () => new ApiError(404, 3000, "vectorize.index.not_found"),
+  indexNotFound: (name: string) => new ApiError(404, 3000, `vectorize.index.not_found - Index name "${name}"`),
   duplicateName: (name: string) => new ApiError(400, 3002, `vectorize.index.duplicate_name - Index name "${name}"`),
   tooManyIndexes: () => new ApiError(400, 3003, `vectorize.index.too_many - at most ${limits.indexes} indexes`),
   invalidIndex: (why: string) => new ApiError(400, 1005, `vectorize.bad_request - ${why}`),
@@ -27,7 +27,8 @@ export const vectorErrors = {
   badQuery: (why: string) => new ApiError(400, 40005, `invalid query: ${why}`),
   badFilter: (why: string) => new ApiError(400, 40027, `invalid filter: ${why}`),
   vectorNotFound: (id: string) => new ApiError(400, 40025, `vector with id "${id}" was not found`),
-  badIds: () => new ApiError(400, 40009, `ids must be 1 to ${limits.idsAtOnce} texts`),
+  tooManyIds: (max: number, got: number) =>
+    new ApiError(400, 40007, `too many ids in payload; max id count is ${max}, got ${got}`),
   badMetadataIndex: (why: string) => new ApiError(400, 40028, `invalid metadata index: ${why}`),
   contentType: () => new ApiError(415, 40026, "Expected request with `Content-Type: application/json`"),
 };

@@ -16,7 +16,9 @@ export const limits = {
   topK: 100,
   /** With values or with all metadata. */
   topKWithMore: 50,
-  idsAtOnce: 1000,
+  /** Ids of one call. */
+  idsToGet: 20,
+  idsToDelete: 100,
   listPage: 1000,
   listPageDefault: 100,
   metadataIndexes: 10,
@@ -86,7 +88,7 @@ export const queryBody = z.looseObject({
 });
 export type Query = z.infer<typeof queryBody>;
 
-export const idsBody = z.looseObject({ ids: z.array(z.coerce.string()).min(1).max(limits.idsAtOnce) });
+export const idsBody = z.looseObject({ ids: z.array(z.coerce.string()).min(1) });
 
 export const newMetadataIndex = z.looseObject({
   propertyName: z.string().min(1).max(512),

@@ -58,7 +58,7 @@ export function vectorStore(db: Database, graphs: Graphs): VectorStore {
     },
     async get(accountId, name) {
       const row = db.prepare("SELECT * FROM vector_indexes WHERE account_id = ? AND name = ?").get(accountId, name);
-      if (!row) throw vectorErrors.indexNotFound();
+      if (!row) throw vectorErrors.indexNotFound(name);
       return toIndex(row);
     },
     async findById(id) {
@@ -66,7 +66,7 @@ export function vectorStore(db: Database, graphs: Graphs): VectorStore {
       return row && toIndex(row);
     },
     async delete(index) {
-      if (!(await db.write(writes.deleteIndex, { id: index.id }))) throw vectorErrors.indexNotFound();
+      if (!(await db.write(writes.deleteIndex, { id: index.id }))) throw vectorErrors.indexNotFound(index.name);
       await graphs.forget(index);
     },
     async put(index, vectors, { replaces }) {
@@ -75,11 +75,13 @@ export function vectorStore(db: Database, graphs: Graphs): VectorStore {
       return change.mutationId;
     },
     async deleteByIds(index, ids) {
+      if (ids.length > limits.idsToDelete) throw vectorErrors.tooManyIds(limits.idsToDelete, ids.length);
       const change = mutation(index);
       graphs.changed(index, await db.write(writes.deleteVectors, { ...change, ids }));
       return change.mutationId;
     },
     async getByIds(index, ids) {
+      if (ids.length > limits.idsToGet) throw vectorErrors.tooManyIds(limits.idsToGet, ids.length);
       const find = db.prepare("SELECT * FROM vectors WHERE index_num = ? AND id = ?");
       return ids.flatMap((id) => {
         const row = find.get(index.num, id);
