@@ -123,12 +123,27 @@ export class Owners {
     const workers = [...new Set(steps.flatMap(({ from, to }) => (to === undefined ? [from] : [from, to])))].toSorted();
     const owners = workers.flatMap((workerId) => this.#owners.get(workerId) ?? []);
     for (const workerId of workers) this.#alarms.forget(workerId);
-    const work = async () => {
+    // All of them wait from this moment on: one that was still free could begin with new code, and without its data.
+    const done = Promise.withResolvers<void>();
+    const waiting = owners.map(async (owner) => {
+      const ended = Promise.withResolvers<void>();
+      const turn = owner.without(async () => {
+        ended.resolve();
+        await done.promise;
+      });
+      await Promise.race([ended.promise, turn]);
+    });
+    try {
+      await Promise.all(waiting);
       for (const step of steps) await this.#untilDone(async () => putInPlace(data, step));
       log.info("moved or removed data of Durable Objects", { namespaces: steps.length });
-    };
-    // All in the same order, so that two changes never wait for each other.
-    await owners.reduceRight((inner, owner) => async () => owner.without(inner), work)();
+    } catch (error) {
+      // The next pass looks again.
+      this.#placed = undefined;
+      throw error;
+    } finally {
+      done.resolve();
+    }
     for (const workerId of workers) if (this.#owners.has(workerId)) this.#plan(workerId);
   }
 

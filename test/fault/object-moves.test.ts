@@ -46,6 +46,42 @@ test("no acknowledged increment is lost when the supervisor dies while data move
   process.stdout.write(`${rounds} moves (seed ${seed}): ${acknowledged} increments, 0 lost\n`);
 });
 
+test("a class moves between Workers whose other objects are in use", async () => {
+  const release = (name: string) =>
+    objectsRelease(name).replace("export default", "export class Side extends Room {}\nexport default");
+  const side = { name: "SIDE", type: "durable_object_namespace", class_name: "Side" };
+  const names = ["alpha", "beta"];
+  for (const name of names) {
+    const bindings = name === "alpha" ? [...objectsMetadata.bindings, side] : [side];
+    const classes = name === "alpha" ? ["Room", "Side"] : ["Side"];
+    const migrations = { new_tag: "v0", steps: [{ new_sqlite_classes: classes }] };
+    await uploadWorker(solum, name, release(name), { bindings, migrations });
+    await giveAddress(solum, name);
+  }
+  const inUse = async (name: string) => {
+    const { text } = await solum.request(`${name}.localhost`, "/side");
+    expect(Number(text), text).toBeGreaterThan(0);
+  };
+  let expected = await increment("alpha");
+  const tags = ["v0", "v0"];
+  for (let move = 0; move < 4; move++) {
+    const [from, to] = [move % 2, (move + 1) % 2];
+    for (const name of names) await inUse(name);
+    const tag = `v${move + 1}`;
+    await uploadWorker(solum, names[to] ?? "", release(names[to] ?? ""), {
+      bindings: [...objectsMetadata.bindings, side],
+      migrations: {
+        old_tag: tags[to],
+        new_tag: tag,
+        steps: [{ transferred_classes: [{ from: "Room", from_script: names[from], to: "Room" }] }],
+      },
+    });
+    tags[to] = tag;
+    expect(await increment(names[to] ?? "")).toBe(++expected);
+    for (const name of names) await inUse(name);
+  }
+});
+
 type Move = { from: string; oldTag: string | undefined; newTag: string };
 
 async function takeRoom(to: string, { from, oldTag, newTag }: Move): Promise<void> {

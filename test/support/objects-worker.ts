@@ -92,6 +92,7 @@ const checks = {
 export default {
   async fetch(request, env, ctx) {
     const [, what, name = "a", value = "0"] = new URL(request.url).pathname.split("/");
+    if (what === "side") return new Response(String(await env.SIDE.getByName("side").increment()));
     if (what === "socket") return env.ROOM.getByName("socket").fetch(request);
     if (what === "call") {
       const [method, ...args] = value.split(",");
