@@ -41,7 +41,13 @@ async function bundleForWorkerd(file: string): Promise<void> {
     cwd: root,
     input: join("src", file),
     platform: "neutral",
-    external: [/^cloudflare(-internal)?:/, /^node(-internal)?:/, /^solum:/, /^\/workerd\//, /^\.\/(user|d1)\.js$/],
+    external: [
+      /^cloudflare(-internal)?:/,
+      /^node(-internal)?:/,
+      /^solum:/,
+      /^\/workerd\//,
+      /^\.\/(user|d1|workflows)\.js$/,
+    ],
     logLevel: "warn",
   });
   await bundle.write({

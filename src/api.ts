@@ -27,6 +27,7 @@ import { assetUploadRoutes } from "#products/workers/asset-routes.ts";
 import type { AssetStore } from "#products/workers/assets.ts";
 import { workerRoutes } from "#products/workers/routes.ts";
 import type { WorkerParts } from "#products/workers/script-routes.ts";
+import { workflowRoutes, type WorkflowParts } from "#products/workflows/routes.ts";
 import { zoneRoutes, type ZoneParts } from "#products/zones/routes.ts";
 import { workerZoneRoutes } from "#products/zones/worker-routes.ts";
 
@@ -42,6 +43,7 @@ export type ApiParts = {
   d1Analytics: D1Analytics;
   queues: QueueParts;
   logs: LogStore;
+  workflows: WorkflowParts;
   cron: Omit<CronParts, "getWorker">;
   zones: Pick<ZoneParts, "store" | "settle">;
   tails: { store: Tails; socketUrl: (key: string) => string };
@@ -93,6 +95,7 @@ export function buildApi(parts: ApiParts): Api {
   v4.route("/accounts/:account_id/queues", queueRoutes(parts.queues));
   v4.route("/accounts/:account_id/event_subscriptions", subscriptionRoutes());
   const findWorker: FindWorker = async (accountId, name) => (await store.find(accountId, name))?.id;
+  v4.route("/accounts/:account_id/workflows", workflowRoutes(parts.workflows));
   const ofScript = "/accounts/:account_id/workers/scripts/:script_name";
   const getWorker = async (accountId: string, name: string) => store.get(accountId, name);
   v4.route(`${ofScript}/schedules`, cronRoutes({ ...parts.cron, getWorker }));

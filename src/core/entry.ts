@@ -18,6 +18,8 @@ export type WorkerScriptName =
   | "router"
   | "tail"
   | "unsupported"
+  | "workflow-host"
+  | "workflow-proxy"
   | "d1-host"
   | "d1-binding";
 

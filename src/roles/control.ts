@@ -5,7 +5,7 @@ import { createAdaptorServer } from "@hono/node-server";
 import { buildApi } from "#api.ts";
 import type { Config } from "#config.ts";
 import type { DataLayout, RuntimeLayout } from "#core/layout.ts";
-import { openDatabase } from "#db/database.ts";
+import { openDatabase, type Database } from "#db/database.ts";
 import type { Api } from "#http/app.ts";
 import { storeClient } from "#http/store-rpc.ts";
 import { createWireServer } from "#http/wire/server.ts";
@@ -32,9 +32,10 @@ import { openRole, serveUntilTold } from "#roles/role.ts";
 import { queueParts } from "#roles/queue-parts.ts";
 import { r2Parts } from "#roles/r2-parts.ts";
 import { objectStore } from "#products/durable-objects/store.ts";
+import { openWorkflows } from "#roles/workflow-parts.ts";
 import { uploadResources } from "#roles/upload-resources.ts";
 import { egressExplainHandler, egressExplainPath } from "#runtime/egress-explain.ts";
-import { supervisorClient } from "#runtime/supervisor-client.ts";
+import { supervisorClient, type SupervisorClient } from "#runtime/supervisor-client.ts";
 import { serveEachWorker } from "#runtime/worker-folders.ts";
 
 const hourMs = 60 * 60 * 1000;
@@ -48,6 +49,7 @@ export async function runControl(runtimeFolder: string): Promise<void> {
     "accounts",
     "workers",
     "durable_objects",
+    "workflows",
     "cron",
     "d1",
     "zones",
@@ -57,36 +59,18 @@ export async function runControl(runtimeFolder: string): Promise<void> {
   await accounts.ensureFirst(await readToken(data), workersDevSubdomain(config.appDomain));
 
   const deployer = supervisorClient(runtime.supervisor);
-  const stores = storeClient(runtime.stores);
-  const kv = remoteKvStore(stores);
-  const queues = remoteQueueStore(stores);
-  const zones = { store: zoneStore(db, config), settle: async () => deployer.settle() };
-  const r2 = r2Parts({ config, db, stores, queues, zones: zones.store, settle: zones.settle });
   const consoleUrl = publicUrl(config, config.consoleHost);
-  const d1 = openD1({
-    config,
-    data,
-    runtime,
-    db,
-    capabilityKey: keys.capability,
-    startProcess: (host) => deployer.startD1Host(host),
-    api: `${consoleUrl}/client/v4`,
-  });
-  const { logs, tails, workers } = withLogs(workerStore(db), (workerId) => deployer.tellListening(workerId));
-  const cron = openCron({ db, socket: runtime.events, timeMs: config.eventMs });
+  const products = openProducts({ config, data, runtime, db, deployer, capabilityKey: keys.capability, consoleUrl });
+  const { logs, tails, workers, cron, workflows, d1, kv, r2, queues, zones, resources } = products;
   const blobs = blobStore(data);
   const assets = assetStore({ db, blobs, layout: data, key: keys.assets });
-  const objects = objectStore(db);
-  const startVectors = async () => deployer.startOnDemand("vectors");
-  const vectors = remoteVectorIndexes(runtime.vectors, startVectors);
-  const resources = uploadResources({ kv, r2: r2.store, d1: d1.store, queues, workers, objects, vectors });
   const { unsupportedBindings, workerBytes } = config;
 
   const api = buildApi({
     accounts,
     kv,
     r2,
-    objects: { objects, folderOf: ({ workerId, id }) => join(data.objectsOf(workerId), id) },
+    objects: { objects: products.objects, folderOf: ({ workerId, id }) => join(data.objectsOf(workerId), id) },
     d1: d1.store,
     d1Imports: d1.imports,
     d1Exports: d1.exports,
@@ -94,10 +78,11 @@ export async function runControl(runtimeFolder: string): Promise<void> {
     queues: queueParts(queues, workers),
     logs,
     cron: cron.parts,
+    workflows: workflows.parts,
     zones,
     tails: { store: tails, socketUrl: (key) => tailSocketUrl(consoleUrl, key) },
     ai: { socket: runtime.ai, start: async () => deployer.startOnDemand("ai") },
-    vectors: { socket: runtime.vectors, start: startVectors },
+    vectors: { socket: runtime.vectors, start: products.startVectors },
     workers: {
       store: workers,
       assets,
@@ -125,14 +110,70 @@ export async function runControl(runtimeFolder: string): Promise<void> {
   const server = await serveApi(api, runtime.control, tailUpgrades({ tails, logs }));
 
   await cron.start();
+  await workflows.start();
   await serveUntilTold("control", async () => {
     cron.stop();
+    workflows.stop();
     await d1.stop();
     server.close();
     tails.close();
     await sockets.close();
     await db.close();
   });
+}
+
+/** Every product, where the control process reaches it. */
+function openProducts(options: {
+  config: Config;
+  data: DataLayout;
+  runtime: RuntimeLayout;
+  db: Database;
+  deployer: SupervisorClient;
+  capabilityKey: Buffer;
+  consoleUrl: string;
+}) {
+  const { config, runtime, db, deployer, consoleUrl } = options;
+  const stores = storeClient(runtime.stores);
+  const kv = remoteKvStore(stores);
+  const queues = remoteQueueStore(stores);
+  const settle = async () => deployer.settle();
+  const zones = { store: zoneStore(db, config), settle };
+  const r2 = r2Parts({ config, db, stores, queues, zones: zones.store, settle });
+  const startProcess = (host: number) => deployer.startD1Host(host);
+  const d1 = openD1({ ...options, startProcess, api: `${consoleUrl}/client/v4` });
+  const { logs, tails, workers } = withLogs(workerStore(db), (workerId) => deployer.tellListening(workerId));
+  const cron = openCron({ db, socket: runtime.events, timeMs: config.eventMs });
+  const objects = objectStore(db);
+  const workflows = openWorkflows({ db, workers, wakeOwner: (workerId) => deployer.wakeOwner(workerId), settle });
+  const startVectors = async () => deployer.startOnDemand("vectors");
+  const vectors = remoteVectorIndexes(runtime.vectors, startVectors);
+  const workflowStore = workflows.parts.store;
+  const resources = uploadResources({
+    kv,
+    r2: r2.store,
+    d1: d1.store,
+    queues,
+    workers,
+    objects,
+    vectors,
+    workflows: workflowStore,
+  });
+  return {
+    kv,
+    queues,
+    zones,
+    r2,
+    d1,
+    logs,
+    tails,
+    workers,
+    cron,
+    objects,
+    workflows,
+    vectors,
+    startVectors,
+    resources,
+  };
 }
 
 /** What lay there of uploads that an earlier process did not finish goes. */

@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
 import { openForReading, statementCache } from "#db/connection.ts";
 import { readPlaces } from "#products/durable-objects/store.ts";
+import { readWorkflowPlaces } from "#products/workflows/store.ts";
 import { readPublicHosts } from "#products/r2/public-hosts.ts";
 import { readDesired } from "#products/workers/desired.ts";
 import { previewOf, type Preview } from "#products/workers/previews.ts";
@@ -66,7 +67,7 @@ function readAll(reader: Reader): Desired {
     accountLabels: readAccountLabels(reader),
     zones: readDesiredZones(reader),
     bucketHosts: readPublicHosts(reader),
-    namespaces: readPlaces(reader),
+    namespaces: [...readPlaces(reader), ...readWorkflowPlaces(reader)],
     d1Hosts: hosts.map((row) => Number(row["host"])),
     secretsOf: (versionId) => readSecrets(reader, versionId),
   };

@@ -7,6 +7,7 @@ import type { R2Store } from "#products/r2/store.ts";
 import type { Resources } from "#products/workers/bindings.ts";
 import type { VectorIndexes } from "#products/vectorize/remote.ts";
 import type { ObjectStore } from "#products/durable-objects/store.ts";
+import type { WorkflowStore } from "#products/workflows/store.ts";
 import type { WorkerStore } from "#products/workers/store.ts";
 
 /** What an upload may bind, asked of the products that have it. */
@@ -18,6 +19,7 @@ export function uploadResources(stores: {
   workers: WorkerStore;
   objects: ObjectStore;
   vectors: VectorIndexes;
+  workflows: WorkflowStore;
 }): Resources {
   return {
     async hasKvNamespace(accountId, namespaceId) {
@@ -35,6 +37,7 @@ export function uploadResources(stores: {
       return (await stores.queues.list(accountId, { names: [name] }))[0]?.id;
     },
     findVectorIndexId: (accountId, name) => stores.vectors.findId(accountId, name),
+    listWorkflows: (accountId) => stores.workflows.list(accountId),
     listNamespaces: (accountId) => stores.objects.list(accountId),
     async hasWorker(accountId, name) {
       return (await stores.workers.find(accountId, name)) !== undefined;

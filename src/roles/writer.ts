@@ -14,6 +14,7 @@ const schemas: Record<string, () => Promise<DatabaseSchema>> = {
   r2: async () => (await import("#products/r2/writes.ts")).r2Schema,
   "r2-hosts": async () => (await import("#products/r2/public-hosts.ts")).r2HostsSchema,
   vectorize: async () => (await import("#products/vectorize/writes.ts")).vectorizeSchema,
+  workflows: async () => (await import("#products/workflows/writes.ts")).workflowsSchema,
   workers: async () => (await import("#products/workers/writes.ts")).workersSchema,
   zones: async () => (await import("#products/zones/writes.ts")).zonesSchema,
 };

@@ -4,6 +4,7 @@ import { embed, type CapnpValue } from "#core/capnp-text.ts";
 import type { WorkerScriptName } from "#core/entry.ts";
 import type { WorkerLayout } from "#core/layout.ts";
 import type { ResolvedBinding, RunnableVersion } from "#products/workers/runnable.ts";
+import { workflowBinding } from "#products/workflows/piece.ts";
 import { namespaceBinding } from "#runtime/object-pieces.ts";
 import { assetsEntrypoint, assetsService } from "#runtime/assets-config.ts";
 import { platformCapabilities, privateHeaders, serviceResource, sessionHost } from "#runtime/routes.ts";
@@ -95,6 +96,10 @@ function pieceOf(binding: ResolvedBinding, index: number, version: RunnableVersi
       return servicePiece(binding, version, options);
     case "durable_object_namespace":
       return { bindings: [namespaceBinding(binding, version, options.objects !== undefined)] };
+    case "workflow": {
+      const isLocal = options.objects !== undefined && binding.placed?.owner === workerId;
+      return { bindings: [workflowBinding(binding, isLocal)] };
+    }
     case "assets":
       return { bindings: [{ name, service: { name: assetsService, entrypoint: assetsEntrypoint } }] };
     case "version_metadata": {

@@ -1,6 +1,6 @@
 import { sleep } from "#core/deadline.ts";
 import { createLogger } from "#core/log.ts";
-import { placesOf } from "#products/workers/object-places.ts";
+import { placesOf } from "#products/workers/places.ts";
 import type { Front } from "#runtime/front.ts";
 import { lateWork } from "#runtime/late-work.ts";
 

@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { pollUntil } from "#core/deadline.ts";
 import { createLogger } from "#core/log.ts";
 import type { TrialOutcome } from "#products/workers/deployer.ts";
-import { placesOf } from "#products/workers/object-places.ts";
+import { placesOf } from "#products/workers/places.ts";
 import type { Child } from "#runtime/child.ts";
 import { Departures } from "#runtime/departures.ts";
 import { Front, type FrontSurroundings } from "#runtime/front.ts";

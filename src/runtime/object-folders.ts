@@ -32,6 +32,8 @@ export async function putInPlace(data: DataLayout, { namespaceId, from, to }: Mi
     await rename(source, join(data.objectsOf(to), namespaceId));
     await syncFolder(data.objectsOf(to));
   }
+  // One that held nothing else may be gone from before.
+  if (!existsSync(data.objectsOf(from))) return;
   await syncFolder(data.objectsOf(from));
   await rmdir(data.objectsOf(from)).catch((error: unknown) => {
     if (systemCode(error) !== "ENOTEMPTY" && systemCode(error) !== "ENOENT") throw error;

@@ -9,6 +9,9 @@ import {
   type OwnerAddress,
   type ReachedNamespace,
 } from "#products/durable-objects/front-piece.ts";
+import { ownsObjects } from "#products/workers/places.ts";
+import { workflowKey } from "#products/workflows/key.ts";
+import { frontWorkflows, ownWorkflowBinding } from "#products/workflows/piece.ts";
 import type { ResolvedBinding, RunnableVersion } from "#products/workers/runnable.ts";
 
 /** Kind of the capability to have the process of another's objects, or one's own, started; the resource is its Worker's id. */
@@ -24,10 +27,13 @@ export function namespaceBinding(binding: NamespaceBinding, version: RunnableVer
   return frontNamespaceBinding(name, namespaceId);
 }
 
-/** Workers whose objects a version can call: its own, bound or not, and those of the Workers that it binds. */
-export function ownersOf({ workerId, ownNamespaces, bindings }: RunnableVersion): string[] {
-  const bound = bindings.flatMap((binding) => (binding.type === "durable_object_namespace" ? [binding.owner] : []));
-  return [...new Set([...(ownNamespaces.length > 0 ? [workerId] : []), ...bound])];
+/** Workers whose objects and Workflows a version can call: its own, bound or not, and those of the Workers that it binds. */
+export function ownersOf(version: RunnableVersion): string[] {
+  const bound = version.bindings.flatMap((binding) => {
+    if (binding.type === "durable_object_namespace") return [binding.owner];
+    return binding.type === "workflow" && binding.placed ? [binding.placed.owner] : [];
+  });
+  return [...new Set([...(ownsObjects(version) ? [version.workerId] : []), ...bound])];
 }
 
 type Options = {
@@ -45,7 +51,8 @@ export function reachedObjects(version: RunnableVersion, options: Options): Retu
   const isElsewhere = ({ owner }: ReachedNamespace) => options.objects === undefined || owner !== scope;
   const all = [...reachedOwn(version), ...version.bindings.flatMap(reachedBy)].filter(isElsewhere);
   const namespaces = [...new Map(all.map((one) => [one.namespaceId, one])).values()];
-  if (namespaces.length === 0) return { services: [], files: [] };
+  const workflows = proxiedWorkflows(version, options);
+  if (namespaces.length === 0) return workflows;
   const owners = ownersOf(version).filter((owner) => namespaces.some((one) => one.owner === owner));
   const addresses = owners.map((owner): OwnerAddress => ({
     owner,
@@ -60,23 +67,49 @@ export function reachedObjects(version: RunnableVersion, options: Options): Retu
     }),
   );
   const objects = frontObjects(namespaces, addresses);
-  return { services: [...wakes, ...objects.services], files: objects.files };
+  return {
+    services: [...wakes, ...objects.services, ...workflows.services],
+    files: [...objects.files, ...workflows.files],
+  };
 }
 
-function reachedOwn({ workerId: owner, ownNamespaces: own }: RunnableVersion): ReachedNamespace[] {
-  return own.map(({ namespaceId, sqlite }) => ({ namespaceId, sqlite, owner }));
+/** For the Workflows that a process calls and has not; a binding to one that nobody has leads there as well, and fails. */
+function proxiedWorkflows(version: RunnableVersion, { objects }: Options): ReturnType<typeof frontObjects> {
+  const { workerId, ownWorkflows, bindings } = version;
+  const bound = bindings.flatMap((binding) => (binding.type === "workflow" ? [binding] : []));
+  const elsewhere = bound.filter(({ placed }) => objects === undefined || placed?.owner !== workerId);
+  const own = objects === undefined ? ownWorkflows.map(({ workflowId }) => workflowId) : [];
+  if (elsewhere.length === 0 && own.length === 0) return { services: [], files: [] };
+  const ids = [...own, ...elsewhere.flatMap(({ placed }) => placed?.workflowId ?? [])];
+  return frontWorkflows([...new Set(ids.map(workflowKey))]);
+}
+
+function reachedOwn({ workerId: owner, ownNamespaces, ownWorkflows }: RunnableVersion): ReachedNamespace[] {
+  return [
+    ...ownNamespaces.map(({ namespaceId, sqlite }) => ({ namespaceId, sqlite, owner })),
+    ...ownWorkflows.map(({ workflowId }) => ({ namespaceId: workflowKey(workflowId), sqlite: false, owner })),
+  ];
 }
 
 function reachedBy(binding: ResolvedBinding): ReachedNamespace[] {
+  if (binding.type === "workflow" && binding.placed) {
+    const { workflowId, owner } = binding.placed;
+    return [{ namespaceId: workflowKey(workflowId), sqlite: false, owner }];
+  }
   if (binding.type !== "durable_object_namespace") return [];
   const { namespaceId, sqlite, owner } = binding;
   return [{ namespaceId, sqlite, owner }];
 }
 
 /**
- * In a process that has not the Worker's objects: its own namespaces, for `ctx.exports`, which has nothing but the classes there.
- * The entry module takes them out of `env`.
+ * In a process that has not the Worker's objects: its own namespaces and Workflows, for `ctx.exports`, which has nothing but the
+ * classes there. The entry module takes them out of `env`.
  */
-export function exportedNamespaces({ ownNamespaces: own }: RunnableVersion): CapnpValue[] {
-  return own.map(({ className, namespaceId }) => frontNamespaceBinding(namespacePrefix + className, namespaceId));
+export function exportedNamespaces({ ownNamespaces, ownWorkflows }: RunnableVersion): CapnpValue[] {
+  return [
+    ...ownNamespaces.map(({ className, namespaceId }) =>
+      frontNamespaceBinding(namespacePrefix + className, namespaceId),
+    ),
+    ...ownWorkflows.map((workflow) => ownWorkflowBinding(namespacePrefix + workflow.className, workflow)),
+  ];
 }

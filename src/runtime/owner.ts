@@ -4,7 +4,7 @@ import { privateFolder, syncFolder } from "#core/durable-file.ts";
 import { messageOf } from "#core/errors.ts";
 import { createLogger } from "#core/log.ts";
 import { drainPath, updatedText } from "#products/durable-objects/broker-protocol.ts";
-import { placesOf } from "#products/workers/object-places.ts";
+import { ownPlacesOf } from "#products/workers/places.ts";
 import type { Child } from "#runtime/child.ts";
 import { Front, type FrontSurroundings } from "#runtime/front.ts";
 import { launchFront, type FrontLaunch, type FrontParts, type Startable } from "#runtime/front-launch.ts";
@@ -23,7 +23,7 @@ const limits = {
 
 /** Whether two have the same code and look for objects in the same places. */
 function runsAlike({ version }: Startable, { version: other }: Startable): boolean {
-  return version.versionId === other.versionId && placesOf(version) === placesOf(other);
+  return version.versionId === other.versionId && ownPlacesOf(version) === ownPlacesOf(other);
 }
 
 /** Lives in a row that ended too soon, from which on calls are refused instead of waiting. */
@@ -74,6 +74,11 @@ export class Owner {
   /** Nothing about it is changing. */
   get isSettled(): boolean {
     return this.#turns === 0;
+  }
+
+  /** Where its process is asked about its Workflows. */
+  get brokerSocket(): string | undefined {
+    return this.#launch?.brokerSocket;
   }
 
   /** Runs what serves already: a process of the supervisor before us. */

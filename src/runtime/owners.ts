@@ -4,7 +4,7 @@ import { pollUntil, sleep } from "#core/deadline.ts";
 import { messageOf } from "#core/errors.ts";
 import { createLogger } from "#core/log.ts";
 import type { NamespacePlace } from "#products/durable-objects/store.ts";
-import { placesOf } from "#products/workers/object-places.ts";
+import { ownPlacesOf } from "#products/workers/places.ts";
 import { stopChild, type Child } from "#runtime/child.ts";
 import { StartGate } from "#runtime/start-gate.ts";
 import type { Front, FrontSurroundings } from "#runtime/front.ts";
@@ -100,7 +100,7 @@ export class Owners {
     if (namespaces !== this.#placed) this.#inBackground(this.#place(namespaces));
     for (const { workerId, versionId, places, startable } of desired) {
       const owner = this.#owners.get(workerId);
-      if (owner && (owner.versionId !== versionId || placesOf(owner.startable.version) !== places))
+      if (owner && (owner.versionId !== versionId || ownPlacesOf(owner.startable.version) !== places))
         this.#inBackground(owner.become(startable()));
     }
     for (const { workerId } of added) {
@@ -135,8 +135,11 @@ export class Owners {
     });
     try {
       await Promise.all(waiting);
-      for (const step of steps) await this.#untilDone(async () => putInPlace(data, step));
-      log.info("moved or removed data of Durable Objects", { namespaces: steps.length });
+      // A change of before may have moved some of it while we waited.
+      const held = new Set(workers);
+      const due = misplaced(data, namespaces).filter(({ from, to }) => held.has(from) && held.has(to ?? from));
+      for (const step of due) await this.#untilDone(async () => putInPlace(data, step));
+      log.info("moved or removed data of Durable Objects", { namespaces: due.length });
     } catch (error) {
       // The next pass looks again.
       this.#placed = undefined;
@@ -145,6 +148,8 @@ export class Owners {
       done.resolve();
     }
     for (const workerId of workers) if (this.#owners.has(workerId)) this.#plan(workerId);
+    // Somewhere else than where we looked first.
+    if (this.#placed === namespaces && misplaced(data, namespaces).length > 0) await this.#place(namespaces);
   }
 
   async #untilDone(work: () => Promise<void>): Promise<void> {
@@ -166,6 +171,14 @@ export class Owners {
     if (this.#stopping) throw new Error("Solum is being stopped.");
     this.#alarms.forget(workerId);
     return owner.wake();
+  }
+
+  /** The same for whoever asks about its Workflows: where its process answers. */
+  async wakeForWorkflows(workerId: string): Promise<string> {
+    await this.wake(workerId);
+    const socket = this.#owners.get(workerId)?.brokerSocket;
+    if (socket === undefined) throw new Error("The process of this Workflow has ended.");
+    return socket;
   }
 
   /** Whether a Worker's objects run the code that they should, if any. */
@@ -250,7 +263,7 @@ export class Owners {
     this.#looking = true;
     try {
       for (const owner of this.#owners.values()) {
-        if (owner.front && (this.#isConnected(owner.workerId) || (await isAtWork(owner.front))))
+        if (owner.front && (this.#isConnected(owner.workerId) || (await isAtWork(owner))))
           owner.usedAt = performance.now();
         const isIdle = () => performance.now() - owner.usedAt >= this.#options.idleMs;
         if (!owner.front || !isIdle()) continue;
@@ -282,12 +295,17 @@ export class Owners {
 }
 
 /** Whether an object does something that nobody waits for: an alarm, work after an answer. */
-async function isAtWork(front: Front): Promise<boolean> {
+async function isAtWork({ front, brokerSocket }: Owner): Promise<boolean> {
   // One that is just starting does so for somebody.
-  if (!front.sockets) return true;
-  const { body } = await askSocket(front.sockets.probe, { ms: limits.answerMs }).catch(() => ({ body: "" }));
-  // One that does not answer computes, or has ended, which its keeper sees.
-  if (body === "") return true;
-  const { inFlight = 0, waitUntil = 0, unsent = 0 } = JSON.parse(body) as Record<string, number>;
-  return inFlight + waitUntil + unsent > 0;
+  if (!front?.sockets || brokerSocket === undefined) return true;
+  const answers = [front.sockets.probe, brokerSocket].map(async (socket) => askSocket(socket, { ms: limits.answerMs }));
+  try {
+    const [code, broker] = (await Promise.all(answers)).map(({ body }) => JSON.parse(body) as Record<string, number>);
+    const { inFlight = 0, waitUntil = 0, unsent = 0 } = code ?? {};
+    const { open = 0, busy = 0 } = broker ?? {};
+    return inFlight + waitUntil + unsent + open + busy > 0;
+  } catch {
+    // One that does not answer computes, or has ended, which its keeper sees.
+    return true;
+  }
 }

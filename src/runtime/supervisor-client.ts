@@ -16,10 +16,12 @@ const limits = {
   tellMs: 2000,
 };
 
-type SupervisorClient = Deployer & {
+export type SupervisorClient = Deployer & {
   startD1Host(host: number): Promise<void>;
   /** Resolves once AI Gateway answers. */
   startOnDemand(name: string): Promise<void>;
+  /** Resolves once the process of a Worker's objects answers: where it is asked about Workflows. */
+  wakeOwner(workerId: string): Promise<string>;
   /** Somebody has begun to listen to a Worker's logs: its processes are told. */
   tellListening(workerId: string): Promise<void>;
 };
@@ -64,6 +66,10 @@ export function supervisorClient(socket: string): SupervisorClient {
       await askSocket(socket, told).catch((error: unknown) =>
         log.warn("processes learn of a listener with their next batch", { workerId, error: messageOf(error) }),
       );
+    },
+    async wakeOwner(workerId) {
+      const answer = (await ask("POST", "/owner", { workerId })) as { socket: string };
+      return answer.socket;
     },
     async startOnDemand(name) {
       await ask("POST", "/on-demand", { name });

@@ -50,6 +50,10 @@ async function route(supervisor: Supervisor, request: WireRequest): Promise<Wire
       await supervisor.startD1Host(host);
       return json(null);
     }
+    case "POST /owner": {
+      const { workerId } = (await body(request)) as { workerId: string };
+      return json({ socket: await supervisor.wakeOwner(workerId) });
+    }
     case "POST /on-demand": {
       const { name } = (await body(request)) as { name: string };
       await supervisor.startOnDemand(name);

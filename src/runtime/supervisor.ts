@@ -4,7 +4,7 @@ import type { NamespacePlace } from "#products/durable-objects/store.ts";
 import type { TrialOutcome } from "#products/workers/deployer.ts";
 import type { DesiredWorker } from "#products/workers/desired.ts";
 import { workerErrors } from "#products/workers/errors.ts";
-import { placesOf } from "#products/workers/object-places.ts";
+import { ownPlacesOf, ownsObjects, placesOf } from "#products/workers/places.ts";
 import type { Preview } from "#products/workers/previews.ts";
 import type { Version } from "#products/workers/schema.ts";
 import type { DesiredZones } from "#products/zones/desired.ts";
@@ -202,6 +202,11 @@ export class Supervisor {
     await this.#parts.onDemand.start(name);
   }
 
+  /** Resolves once the process of a Worker's objects answers: where it is asked about its Workflows. */
+  async wakeOwner(workerId: string): Promise<string> {
+    return this.#parts.owners.wakeForWorkflows(workerId);
+  }
+
   refusesCompatibility(date: string, flags: readonly string[]): Promise<string | undefined> {
     return this.#parts.refusesCompatibility(date, flags);
   }
@@ -369,8 +374,9 @@ function ownersWanted(desired: Desired): WantedOwner[] {
   return desired.workers.flatMap(({ worker, versions }) => {
     const served = versions.filter(({ percentage }) => percentage > 0).map(({ version }) => version);
     const newest = served.toSorted((a, b) => b.number - a.number)[0];
-    if (!newest || newest.runnable.ownNamespaces.length === 0) return [];
-    return [{ workerId: worker.id, ...wantedVersion(newest, desired) }];
+    if (!newest || !ownsObjects(newest.runnable)) return [];
+    const places = ownPlacesOf(newest.runnable);
+    return [{ workerId: worker.id, ...wantedVersion(newest, desired), places }];
   });
 }
 

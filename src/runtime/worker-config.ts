@@ -6,6 +6,7 @@ import type { ModuleType, RunnableVersion } from "#products/workers/runnable.ts"
 import { assetsService, assetsServiceConfig } from "#runtime/assets-config.ts";
 import { bindingPieces, type ConfigFile, type PieceMakers } from "#runtime/binding-pieces.ts";
 import { entryLibrary, entryModule, mainModule, probeEntrypoint } from "#runtime/entry-module.ts";
+import { ownerWorkflows } from "#products/workflows/piece.ts";
 import { ownerObjects } from "#products/durable-objects/front-piece.ts";
 import { exportedNamespaces, reachedObjects } from "#runtime/object-pieces.ts";
 import {
@@ -60,7 +61,13 @@ export function workerConfig(accepted: RunnableVersion, options: WorkerConfigOpt
   const pieces = bindingPieces(version, options);
   const reached = reachedObjects(version, options);
   const { objects } = options;
-  const owned = objects && ownerObjects(version.ownNamespaces, { ...objects, service: userService });
+  const owned =
+    objects &&
+    ownerObjects(version.ownNamespaces, {
+      ...objects,
+      service: userService,
+      workflows: ownerWorkflows(version.ownWorkflows, { service: userService, versionId: version.versionId }),
+    });
   const program = programOf(version);
   const { assets } = version;
   const hasCode = version.format !== "assets-only";

@@ -27,6 +27,7 @@ beforeAll(async () => {
     "accounts",
     "workers",
     "durable_objects",
+    "workflows",
     "d1",
   ]);
   const accounts = accountStore(db);

@@ -41,6 +41,7 @@ export function testVersion(options: Partial<Omit<RunnableVersion, "modules">> &
     bindings: [],
     assets: undefined,
     ownNamespaces: [],
+    ownWorkflows: [],
     ...rest,
     modules: modules.map(({ name, type = "esm", source }) => {
       const hash = createHash("sha256").update(source).digest("hex");

@@ -1,3 +1,4 @@
+import { workflowStore } from "#products/workflows/store.ts";
 import { objectStore } from "#products/durable-objects/store.ts";
 import assert from "node:assert";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -51,7 +52,14 @@ export class WorkersApi implements AsyncDisposable {
     const started = new WorkersApi();
     const { layout } = started;
     for (const path of [layout.staging, layout.blobs, layout.assetTrees]) await mkdir(path, { recursive: true });
-    const db = await openDatabase(layout.controlDb, ["accounts", "workers", "durable_objects", "zones", "r2-hosts"]);
+    const db = await openDatabase(layout.controlDb, [
+      "accounts",
+      "workers",
+      "durable_objects",
+      "workflows",
+      "zones",
+      "r2-hosts",
+    ]);
     started.#db = db;
     const accounts = accountStore(db);
     started.account = await accounts.ensureFirst("mine");
@@ -150,6 +158,7 @@ export class WorkersApi implements AsyncDisposable {
         accountId === this.account && name === "files" && !this.gone.has("r2") ? "bucket-id" : undefined,
       findQueueId: async (accountId, name) => (accountId === this.account && name === "jobs" ? "queue-id" : undefined),
       findVectorIndexId: async () => undefined,
+      listWorkflows: (accountId) => workflowStore(db).list(accountId),
       listNamespaces: (accountId) => objectStore(db).list(accountId),
       hasWorker: async (accountId, name) => (await workerStore(db).find(accountId, name)) !== undefined,
     };

@@ -17,6 +17,9 @@ const systemClock: Clock = {
   },
 };
 
+/** Where slots are kept: of Workers' cron triggers, or of other schedules. */
+export type SlotStore = Pick<CronStore, "schedules" | "claim" | "end" | "interrupt">;
+
 /** The clock is looked at so often whatever is due: it may have been set. */
 const longestWaitMs = 30_000;
 
@@ -28,7 +31,7 @@ type Entry = { schedule: Schedule; expression: CronExpression; nextMs: number | 
  * `limits.missedMs`; the others are left out.
  */
 export class Scheduler {
-  readonly #store: CronStore;
+  readonly #store: SlotStore;
   readonly #run: CronRunner;
   readonly #clock: Clock;
   readonly #stopping = new AbortController();
@@ -36,7 +39,7 @@ export class Scheduler {
   #callOff: (() => void) | undefined;
   readonly #runs = new Set<Promise<void>>();
 
-  constructor(store: CronStore, run: CronRunner, clock: Clock = systemClock) {
+  constructor(store: SlotStore, run: CronRunner, clock: Clock = systemClock) {
     this.#store = store;
     this.#run = run;
     this.#clock = clock;

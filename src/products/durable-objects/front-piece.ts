@@ -68,6 +68,19 @@ function proxyClassOf(namespaceId: string): string {
 /** A namespace whose objects an owner process has. */
 export type OwnedNamespace = { namespaceId: string; className: string; sqlite: boolean };
 
+/** What a Worker's Workflows add to its owner process; `worker`: members of the user's Worker. */
+export type OwnedWorkflows = {
+  worker: { [member: string]: CapnpValue };
+  services: CapnpValue[];
+  brokerBindings: CapnpValue[];
+  files: File[];
+};
+
+type OwnerParts = { service: string; folder: string; brokerSocket: string; workflows: OwnedWorkflows };
+
+/** Service of an owner process: the disk that its objects are on. */
+export const objectsDisk = "objects-disk";
+
 const brokerScript = "object-broker.js";
 
 /**
@@ -76,16 +89,18 @@ const brokerScript = "object-broker.js";
  */
 export function ownerObjects(
   namespaces: readonly OwnedNamespace[],
-  { service, folder, brokerSocket }: { service: string; folder: string; brokerSocket: string },
+  { service, folder, brokerSocket, workflows }: OwnerParts,
 ): { worker: { [member: string]: CapnpValue }; services: CapnpValue[]; sockets: CapnpValue[]; files: File[] } {
-  const disk = "objects-disk";
   const broker = {
     modules: [{ name: brokerScript, esModule: embed(brokerScript) }],
     compatibilityDate,
-    bindings: namespaces.map(({ namespaceId, className }) => ({
-      name: namespaceId,
-      durableObjectNamespace: { className, serviceName: service },
-    })),
+    bindings: [
+      ...namespaces.map(({ namespaceId, className }) => ({
+        name: namespaceId,
+        durableObjectNamespace: { className, serviceName: service },
+      })),
+      ...workflows.brokerBindings,
+    ],
   };
   return {
     worker: {
@@ -94,13 +109,15 @@ export function ownerObjects(
         uniqueKey: namespaceId,
         enableSql: sqlite,
       })),
-      durableObjectStorage: { localDisk: disk },
+      durableObjectStorage: { localDisk: objectsDisk },
+      ...workflows.worker,
     },
     services: [
+      ...workflows.services,
       { name: brokerService, worker: broker },
-      { name: disk, disk: { path: folder, writable: true } },
+      { name: objectsDisk, disk: { path: folder, writable: true } },
     ],
     sockets: [{ name: brokerService, address: `unix:${brokerSocket}`, service: brokerService, http: {} }],
-    files: [{ name: brokerScript, script: "object-broker" }],
+    files: [{ name: brokerScript, script: "object-broker" }, ...workflows.files],
   };
 }

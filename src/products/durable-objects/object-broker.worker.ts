@@ -6,13 +6,21 @@ import {
   watchMethod,
   type BrokerProps,
 } from "#products/durable-objects/broker-protocol.ts";
+import { isWorkflowKey } from "#products/workflows/key.ts";
+import {
+  movedStatus,
+  workflowFailedStatus,
+  workflowPath,
+  type WorkflowFailure,
+  type WorkflowRequest,
+} from "#products/workflows/workflow-protocol.ts";
 import { localReads, reach, remotePath } from "#products/durable-objects/remote-path.ts";
 
 /**
  * In an owner process: what fronts call objects through. It knows an object's name, which a direct call to an object does
  * not carry, and it can say that a call has not begun because the process is about to be replaced.
  */
-type Env = Record<string, DurableObjectNamespace>;
+type Env = Record<string, unknown>;
 
 /** No call begins any more. */
 let draining = false;
@@ -39,7 +47,10 @@ export class Broker extends WorkerEntrypoint<Env> {
     const isLocal = localReads();
     const stub = () => {
       if (!binding) throw new Error(movedMessage);
-      return (name === undefined ? binding.get(binding.idFromString(id)) : binding.getByName(name)) as object;
+      // What stands for a Workflow stands for all of it.
+      if (isWorkflowKey(namespace)) return binding;
+      const objects = binding as DurableObjectNamespace;
+      return (name === undefined ? objects.get(objects.idFromString(id)) : objects.getByName(name)) as object;
     };
     // oxlint-disable-next-line no-constructor-return -- every property stands for one of the object's.
     return new Proxy(this, {
@@ -55,6 +66,27 @@ export class Broker extends WorkerEntrypoint<Env> {
       },
     });
   }
+}
+
+type WorkflowAdminStub = { ask(request: WorkflowRequest): Promise<unknown>; busy(): Promise<number> };
+
+async function askWorkflow(env: Env, key: string, request: Request): Promise<Response> {
+  const admin = env[`admin:${key}`] as WorkflowAdminStub | undefined;
+  if (!admin) return new Response(movedMessage, { status: movedStatus });
+  const wanted: WorkflowRequest = await request.json();
+  try {
+    return Response.json((await counted(async () => admin.ask(wanted))) ?? null);
+  } catch (error) {
+    const { name, message } = error instanceof Error ? error : new Error(String(error));
+    if (message === movedMessage) return new Response(movedMessage, { status: movedStatus });
+    return Response.json({ name, message } satisfies WorkflowFailure, { status: workflowFailedStatus });
+  }
+}
+
+/** What Workflows do that no request waits for. */
+async function busyWorkflows(env: Env): Promise<number> {
+  const name = Object.keys(env).find((one) => one.startsWith("admin:"));
+  return name === undefined ? 0 : (env[name] as WorkflowAdminStub).busy();
 }
 
 async function watch(): Promise<string> {
@@ -78,10 +110,11 @@ async function counted<T>(work: () => Promise<T>): Promise<T> {
   }
 }
 
-/** What the supervisor asks: how much is under way, and to begin nothing more. */
+/** What the supervisor asks: how much is under way, and to begin nothing more. What the API asks: anything about a Workflow. */
 export default {
-  async fetch(request: Request): Promise<Response> {
+  async fetch(request: Request, env: Env): Promise<Response> {
     const { pathname, searchParams } = new URL(request.url);
+    if (pathname.startsWith(workflowPath)) return askWorkflow(env, pathname.slice(workflowPath.length), request);
     const watched = watchers.size;
     if (pathname === drainPath) {
       draining = true;
@@ -94,6 +127,6 @@ export default {
       do await scheduler.wait(limits.quietMs);
       while (Date.now() - lastCallMs < limits.quietMs && Date.now() < quietEnd);
     }
-    return Response.json({ ...calls, watched });
+    return Response.json({ ...calls, watched, busy: await busyWorkflows(env) });
   },
 };

@@ -118,7 +118,12 @@ async function startAnew(): Promise<void> {
 async function startOwner(): Promise<TestWorkerd> {
   for (const socket of ["debug.sock", "broker.sock"]) rmSync(at(socket), { force: true });
   mkdirSync(at("disk"), { recursive: true });
-  const pieces = ownerObjects(namespaces, { service: "user", folder: at("disk"), brokerSocket: at("broker.sock") });
+  const pieces = ownerObjects(namespaces, {
+    service: "user",
+    workflows: { worker: {}, services: [], brokerBindings: [], files: [] },
+    folder: at("disk"),
+    brokerSocket: at("broker.sock"),
+  });
   return start("owner", [{ name: "user", worker: { ...user, ...pieces.worker } }, ...pieces.services], {
     ...pieces,
     flags: [`--debug-port=unix:${at("debug.sock")}`],

@@ -1,9 +1,11 @@
-import { isHexId, isUuid } from "#core/ids.ts";
+import { isHexId, isUuid, newUuid } from "#core/ids.ts";
 import { workerErrors } from "#products/workers/errors.ts";
 import { objectErrors } from "#products/durable-objects/errors.ts";
 import type { NamedNamespace } from "#products/durable-objects/store.ts";
 import type { OwnNamespace, ResolvedBinding } from "#products/workers/runnable.ts";
 import { limits, type ApiBinding } from "#products/workers/schema.ts";
+import { workflowErrors } from "#products/workflows/errors.ts";
+import { workflowName, type Workflow } from "#products/workflows/schema.ts";
 
 /** What an upload may bind, looked up in the products that hold it. Everything is of the account or does not exist. */
 export interface Resources {
@@ -13,13 +15,15 @@ export interface Resources {
   findBucketId(accountId: string, bucket: { name: string; jurisdiction?: string }): Promise<string | undefined>;
   hasWorker(accountId: string, name: string): Promise<boolean>;
   findVectorIndexId(accountId: string, name: string): Promise<string | undefined>;
+  /** Every Workflow of the account. */
+  listWorkflows(accountId: string): Promise<Workflow[]>;
   /** Every Durable Object namespace of the account. */
   listNamespaces(accountId: string): Promise<NamedNamespace[]>;
 }
 
 /** Cloudflare's binding types that Solum lacks (wrangler-api §3.5). A name that is not here is a mistake of the caller. */
 const lacking = new Set(
-  `workflow hyperdrive analytics_engine ratelimit dispatch_namespace send_email
+  `hyperdrive analytics_engine ratelimit dispatch_namespace send_email
    secrets_store_secret secret_key mtls_certificate pipelines browser images worker_loader stream media analytics websearch
    logfwdr ai_search ai_search_namespace agent_memory artifacts vpc_service vpc_network flagship k2`.split(/\s+/),
 );
@@ -162,6 +166,8 @@ async function resolve(request: BindingRequest, binding: Binding, resources: Res
     case "durable_object_namespace": {
       return resolveNamespace(request, binding, resources);
     }
+    case "workflow":
+      return resolveWorkflow(request, binding, resources);
     case "service":
       return resolveService(request, binding, resources);
     case "assets":
@@ -209,6 +215,28 @@ async function resolveNamespace(
   if (found) return { name, type, namespaceId: found.id, className, sqlite: found.sqlite, owner: found.workerId };
   const isThere = await resources.hasWorker(request.accountId, script);
   throw isThere ? objectErrors.notConfigured(className) : objectErrors.scriptNotFound(script, className);
+}
+
+/** One that nobody has becomes this Worker's when the version is deployed; what another has stays there until it is taken (wrangler-api §3.7). */
+async function resolveWorkflow(
+  request: BindingRequest,
+  binding: Binding,
+  resources: Resources,
+): Promise<ResolvedBinding> {
+  const { name } = binding;
+  const { accountId, scriptName, workerId } = request;
+  const workflow = text(binding, "workflow_name");
+  if (!workflowName.safeParse(workflow).success) throw workflowErrors.invalidName(workflow);
+  const script = typeof binding["script_name"] === "string" ? binding["script_name"] : scriptName;
+  const className =
+    script === scriptName ? text(binding, "class_name") : (optionalText(binding, "class_name")["class_name"] ?? "");
+  if (script === scriptName && !request.exported.includes(className))
+    throw workflowErrors.classNotFound(scriptName, className);
+  const found = (await resources.listWorkflows(accountId)).find((one) => one.name === workflow);
+  const taken = found && { workflowId: found.id, owner: found.workerId };
+  const own = { workflowId: taken?.workflowId ?? newUuid(), owner: workerId };
+  const placed = script === scriptName && (!found || found.scriptName === scriptName) ? own : taken;
+  return { name, type: "workflow", workflow, className, script, ...(placed ? { placed } : {}) };
 }
 
 async function resolveService(

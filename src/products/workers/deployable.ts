@@ -121,6 +121,7 @@ async function goneResource(
     case "plain_text":
     case "json":
     case "secret_text":
+    case "workflow":
     case "assets":
     case "version_metadata":
     case "ai":

@@ -12,6 +12,8 @@ import type { RunnableVersion, VersionAssets, VersionModule } from "#products/wo
 import type { Version, VersionExtra, Worker } from "#products/workers/schema.ts";
 import type { Upload } from "#products/workers/upload.ts";
 
+import { plannedWorkflows } from "#products/workflows/planned.ts";
+
 type Parts = { assets: AssetStore; resources: Resources; deployer: Deployer; unsupportedBindings: "refuse" | "stub" };
 
 /** Without a date a Worker behaves as on the day Workers got dates (https://developers.cloudflare.com/workers/configuration/compatibility-dates/). */
@@ -95,6 +97,12 @@ export async function draftVersion(
     bindings: plan.resolved,
     assets,
     ownNamespaces,
+    ownWorkflows: plannedWorkflows(await parts.resources.listWorkflows(worker.accountId), {
+      workerId: worker.id,
+      scriptName: worker.name,
+      exported,
+      bindings: plan.resolved,
+    }),
   };
   return {
     runnable,

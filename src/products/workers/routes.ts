@@ -4,7 +4,6 @@ import type { AssetStore } from "#products/workers/assets.ts";
 import { secretRoutes } from "#products/workers/secret-routes.ts";
 import { scriptRoutes, type WorkerParts } from "#products/workers/script-routes.ts";
 import { serviceRoutes } from "#products/workers/service-routes.ts";
-import { triggerRoutes } from "#products/workers/trigger-routes.ts";
 import { versionRoutes } from "#products/workers/version-routes.ts";
 
 /** Everything below `/accounts/:account_id` that is about Workers. */
@@ -15,6 +14,5 @@ export function workerRoutes(parts: WorkerParts & { assets: AssetStore; reserved
   app.route("/workers", versionRoutes(parts));
   app.route("/workers", secretRoutes(parts));
   app.route("/workers", assetSessionRoutes(parts.assets, parts.reservedNames));
-  app.route("/", triggerRoutes());
   return app;
 }

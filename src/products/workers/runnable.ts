@@ -1,3 +1,5 @@
+import type { WorkflowSettings } from "#products/workflows/schema.ts";
+
 /**
  * All that starting a version needs, and nothing that changes while it runs. Immutable, like the version it comes from;
  * a process whose RunnableVersion is equal is the same process.
@@ -23,7 +25,11 @@ export type RunnableVersion = {
   assets: VersionAssets | undefined;
   /** Durable Object namespaces that the Worker has as of this version, bound or not. */
   ownNamespaces: readonly OwnNamespace[];
+  /** Workflows that the Worker has and the version can run, bound or not. */
+  ownWorkflows: readonly OwnWorkflow[];
 };
+
+export type OwnWorkflow = { workflowId: string; name: string; className: string; settings: WorkflowSettings };
 
 /** The objects of one of the Worker's classes. */
 export type OwnNamespace = { namespaceId: string; className: string; sqlite: boolean };
@@ -71,8 +77,16 @@ export type ResolvedBinding = { name: string } & (
   | { type: "version_metadata" }
   /** The account's gateways. */
   | { type: "ai" }
-  /** `owner`: id of the Worker that has the objects, this one or another. */
   | { type: "vectorize"; indexId: string }
+  /** `script`: the Worker that was named, or this one. By name, as on Cloudflare; `placed` is where it is now, if it is. */
+  | {
+      type: "workflow";
+      workflow: string;
+      className: string;
+      script: string;
+      placed?: { workflowId: string; owner: string };
+    }
+  /** `owner`: id of the Worker that has the objects, this one or another. */
   | { type: "durable_object_namespace"; namespaceId: string; className: string; sqlite: boolean; owner: string }
   /** Service-worker format only; the bytes are a module of the version. */
   | { type: "wasm_module" | "text_blob" | "data_blob"; hash: string }

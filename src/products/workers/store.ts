@@ -2,7 +2,7 @@ import type { Reader } from "#db/schema.ts";
 import type { Database } from "#db/database.ts";
 import { workerErrors } from "#products/workers/errors.ts";
 import { limits, type Deployment, type Version, type Worker } from "#products/workers/schema.ts";
-import { withObjectsPlaced } from "#products/workers/object-places.ts";
+import { withPlaces } from "#products/workers/places.ts";
 import * as writes from "#products/workers/writes.ts";
 
 /** Workers, versions and deployments. Every look-up takes the account: what another one owns does not exist. */
@@ -135,15 +135,15 @@ export function toWorker(row: Record<string, unknown>): Worker {
 
 export function toVersion(db: Reader, row: Record<string, unknown>): Version {
   const version = asUploaded(row);
-  return { ...version, runnable: withObjectsPlaced(db, version.runnable) };
+  return { ...version, runnable: withPlaces(db, version.runnable) };
 }
 
 function asUploaded(row: Record<string, unknown>): Version {
   return {
     id: String(row["id"]),
     number: Number(row["number"]),
-    // One of before there were objects has none.
-    runnable: { ownNamespaces: [], ...JSON.parse(String(row["runnable"])) },
+    // One of before there were objects has none; its Workflows are those that its Worker has now.
+    runnable: { ownNamespaces: [], ownWorkflows: [], ...JSON.parse(String(row["runnable"])) },
     bindings: JSON.parse(String(row["bindings"])),
     annotations: JSON.parse(String(row["annotations"])),
     ...JSON.parse(String(row["rest"])),

@@ -1,5 +1,6 @@
 import { transaction, type DatabaseSchema, type WriteConnection } from "#db/schema.ts";
 import { applyMigrations, deleteObjectsOf, type ObjectChanges } from "#products/durable-objects/writes.ts";
+import { registerWorkflows } from "#products/workflows/writes.ts";
 import { workerErrors } from "#products/workers/errors.ts";
 import { limits, type Deployment, type ScriptSettings, type Version, type Worker } from "#products/workers/schema.ts";
 
@@ -60,6 +61,7 @@ export const commitVersion = transaction(
     const addSecret = db.prepare("INSERT INTO version_secrets (version_id, name, sealed) VALUES (?, ?, ?)");
     for (const secret of secrets) addSecret.run(id, secret.name, secret.sealed);
     if (deployment) insertDeployment(db, worker.accountId, deployment);
+    if (deployment) registerWorkflows(db, { runnable, now: deployment.createdOn });
     if (previewAlias !== undefined) setPreviewAlias(db, worker.id, { alias: previewAlias, versionId: id, number });
     return number;
   },
@@ -92,6 +94,7 @@ export const commitDeployment = transaction(
     const update = db.prepare("UPDATE versions SET runnable = ? WHERE id = ? AND worker_id = ?");
     for (const { id, runnable } of versions) update.run(JSON.stringify(runnable), id, deployment.workerId);
     insertDeployment(db, accountId, deployment);
+    for (const { runnable } of versions) registerWorkflows(db, { runnable, now: deployment.createdOn });
   },
 );
 

@@ -1,3 +1,4 @@
+import { isWorkflowRest, stepWithin } from "#runtime/entry/workflow-step.ts";
 import type { Invocation, Recorder } from "#runtime/entry/invocation.ts";
 
 /** `AsyncLocalStorage` as far as it is used. */
@@ -68,6 +69,8 @@ export class Runner {
 
   #call(invocation: Invocation, fn: Function, self: unknown, args: unknown[]): unknown {
     this.recorder.inFlight++;
+    if (invocation.executionModel === "workflow" && invocation.handler === "run")
+      args[1] = stepWithin(args[1], invocation, this.storage);
     if (invocation.handler === "fetch" && this.recorder.outbox.detail === "full") this.#watchClient(invocation);
     try {
       return this.storage.run(invocation, apply, fn, self, args);
@@ -119,6 +122,7 @@ export class Runner {
   }
 
   #failed(invocation: Invocation, error: unknown): void {
+    if (isWorkflowRest(error)) return this.#succeeded(invocation, undefined);
     if (invocation.done) return this.recorder.exception(invocation, error);
     this.recorder.inFlight--;
     invocation.outcome = "exception";

@@ -1,0 +1,114 @@
+import { z } from "zod";
+
+/** Wire shapes and limits of Workflows, https://developers.cloudflare.com/workflows/reference/limits/. */
+export const limits = {
+  nameBytes: 64,
+  /** Of an account. */
+  workflows: 10_000,
+  /** Steps of an instance, unless `limits.steps` says otherwise, and the most that may be asked for. */
+  stepsDefault: 10_000,
+  stepsMax: 25_000,
+  /** Of an instance's parameters, an event's payload and a step's result, as JSON. */
+  valueBytes: 1024 * 1024,
+  /** Of a request: a batch of instances with their parameters. */
+  bodyBytes: 100 * 1024 * 1024,
+  batch: 100,
+  listPage: 25,
+  listPageMax: 100,
+  /** Cron expressions of one Workflow. */
+  schedules: 100,
+  versionsKept: 100,
+} as const;
+
+export const workflowName = z
+  .string()
+  .max(limits.nameBytes)
+  .regex(/^[a-zA-Z0-9_][a-zA-Z0-9-_]*$/);
+
+/** Milliseconds, or a text such as `3 days`; the engine reads it. */
+const duration = z.union([z.number().int().positive(), z.string().regex(/^\s*\d+(\.\d+)?\s*[a-z]+\s*$/)]);
+
+/** `PUT /workflows/:name` (wrangler-api §3.7). */
+export const workflowBody = z.looseObject({
+  script_name: z.string().min(1),
+  class_name: z.string().min(1).max(255),
+  limits: z.looseObject({ steps: z.number().int().min(1).max(limits.stepsMax).optional() }).nullish(),
+  concurrency: z.looseObject({ limit: z.number().int().min(1).optional() }).nullish(),
+  default_retention: z
+    .looseObject({ success_retention: duration.optional(), error_retention: duration.optional() })
+    .nullish(),
+  schedules: z
+    .array(z.looseObject({ cron: z.string().max(256) }))
+    .max(limits.schedules)
+    .nullish(),
+  jurisdiction: z.string().nullish(),
+});
+
+/** What a Workflow's instances run with, unless they say otherwise. Durations as they were given. */
+export type WorkflowSettings = {
+  steps?: number;
+  retention?: { success?: number | string | undefined; error?: number | string | undefined };
+  jurisdiction?: string;
+};
+
+export type Workflow = {
+  /** A UUID. */
+  id: string;
+  accountId: string;
+  name: string;
+  /** The Worker that has its class and its instances; that one may be gone. */
+  workerId: string;
+  scriptName: string;
+  className: string;
+  settings: WorkflowSettings;
+  createdOn: string;
+  modifiedOn: string;
+  /** No Worker has it any more: its instances wait for one that takes it on. */
+  isScriptDeleted: boolean;
+};
+
+export const instanceStatuses = [
+  "queued",
+  "running",
+  "paused",
+  "errored",
+  "terminated",
+  "complete",
+  "waitingForPause",
+  "waiting",
+  "rollingBack",
+] as const;
+
+const instanceId = z.string();
+const newInstanceShape = {
+  instance_id: instanceId.optional(),
+  params: z.unknown().optional(),
+  instance_retention: z
+    .looseObject({ success_retention: duration.optional(), error_retention: duration.optional() })
+    .optional(),
+};
+export const newInstance = z.looseObject(newInstanceShape);
+export const newInstances = z.array(newInstance).min(1).max(limits.batch);
+export const instanceIds = z.looseObject({ instances: z.array(instanceId).min(1).max(limits.batch) });
+
+export const instanceChange = z.looseObject({
+  status: z.enum(["pause", "resume", "restart", "terminate"]),
+  from: z
+    .looseObject({
+      name: z.string(),
+      count: z.number().int().min(1).optional(),
+      type: z.enum(["do", "sleep", "waitForEvent"]).optional(),
+    })
+    .optional(),
+  rollback: z.boolean().optional(),
+});
+
+export const listQuery = z.object({
+  status: z.enum(instanceStatuses).optional(),
+  date_start: z.coerce.date().optional(),
+  date_end: z.coerce.date().optional(),
+  direction: z.enum(["asc", "desc"]).default("desc"),
+  cursor: z.string().max(200).optional(),
+  page: z.coerce.number().int().min(1).default(1),
+  per_page: z.coerce.number().int().min(1).max(limits.listPageMax).default(limits.listPage),
+});

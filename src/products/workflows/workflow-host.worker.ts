@@ -1,0 +1,390 @@
+import { WorkerEntrypoint } from "cloudflare:workers";
+import { instanceDetails, type HistoryEvent, type Snapshot } from "#products/workflows/instance-details.ts";
+import { InstanceList } from "#products/workflows/instance-list.ts";
+import type {
+  EngineMeta,
+  InstanceOrigin,
+  InstanceRecord,
+  InstanceReport,
+  ListQuery,
+} from "#products/workflows/instance-record.ts";
+import { limits as workflowLimits } from "#products/workflows/schema.ts";
+import type { NewInstance, WorkflowRequest } from "#products/workflows/workflow-protocol.ts";
+import { Engine as WorkerdEngine, WorkflowBinding } from "./workflows.js";
+
+/**
+ * In an owner process: workerd's own Workflows engine, and around it what it lacks: a list of instances, where each came from,
+ * and that what a crash interrupted goes on at once. An instance is an object named by its id; the list is one more.
+ */
+export { WorkflowBinding };
+
+/** Name of the object that has the list: no instance's, whose ids begin with a letter, a digit or `_`. */
+const listName = "$instances";
+const originKey = "solum:origin";
+
+const limits = {
+  /** How soon after a crash instances that were at work go on. */
+  watchMs: 2000,
+  /** Instances asked at a time whether they are there. */
+  asksAtOnce: 50,
+  watched: 100_000,
+};
+
+type Env = Record<string, unknown> & {
+  /** The Worker's version. */
+  VERSION: string;
+  /** Names of the Workflows by their keys. */
+  NAMES: Record<string, string>;
+};
+
+/** Instances that have been heard of since this process began, by Workflow: what the list says of them is true. */
+const heard = new Map<string, Set<string>>();
+/** Instances whose rollback runs: they must not be put to sleep, and nobody's request is under way. */
+const rollingBack = new Set<Engine>();
+
+export class Engine extends WorkerdEngine {
+  readonly #list: InstanceList | undefined;
+  readonly #host: Env;
+  #told: Promise<void> | undefined;
+  #untold = false;
+
+  constructor(ctx: DurableObjectState, env: Record<string, unknown>) {
+    super(ctx, env);
+    this.#host = env as Env;
+    if (ctx.id.name === listName) this.#list = new InstanceList(ctx.storage.sql);
+    else {
+      this.#nameWorkflow();
+      this.#watchStorage();
+    }
+  }
+
+  get #key(): string {
+    return this.ctx.props.workflowName;
+  }
+
+  /** The instance with its origin, which the engine does not know; the list has it before it begins. */
+  override async create(params: unknown, retention?: { origin?: NewInstance["origin"] }): Promise<void> {
+    const { kv } = this.ctx.storage;
+    const { id } = this.ctx;
+    if (sizeOf(params) > workflowLimits.valueBytes)
+      throw workflowError("instance.params_too_large", `Parameters have at most ${workflowLimits.valueBytes} bytes`);
+    if (kv.get("meta") === undefined) {
+      const origin: InstanceOrigin = { source: "binding", ...retention?.origin, version: this.#host.VERSION };
+      const now = Date.now();
+      await this.#theList().report({ id: id.name ?? "", status: "queued", created: now, modified: now, origin });
+      kv.put(originKey, origin);
+    }
+    await super.create(params, retention);
+  }
+
+  override async destroy(): Promise<void> {
+    if (this.ctx.storage.kv.get("meta") !== undefined) await this.#theList().forget(this.ctx.id.name ?? "");
+    await super.destroy();
+  }
+
+  override async alarm(): Promise<void> {
+    if (this.#list) await this.#wakeInterrupted(this.#list);
+    else await super.alarm();
+  }
+
+  /** What an instance says of itself; undefined when there is none. Goes on with it. */
+  async ask(): Promise<InstanceReport | undefined> {
+    return this.exists() ? this.#report() : undefined;
+  }
+
+  snapshot(): Snapshot | undefined {
+    if (!this.exists()) return undefined;
+    const { kv } = this.ctx.storage;
+    const steps = [...kv.list<{ value?: { payload?: unknown } }>({ prefix: "s:waitForEvent:" })];
+    const received = steps.map(([key, { value }]) => {
+      const [, count = "", name = ""] = /^s:waitForEvent:(\d+):(.*)$/s.exec(key) ?? [];
+      return [`${name}-${count}`, value?.payload] as const;
+    });
+    return {
+      meta: kv.get<EngineMeta>("meta") as EngineMeta,
+      origin: this.#origin,
+      history: [...kv.list<HistoryEvent>({ prefix: "l:" })].map(([, event]) => event),
+      received: Object.fromEntries(received),
+    };
+  }
+
+  // The list's calls.
+
+  report(report: InstanceReport): void {
+    this.#ownList.put(report);
+    heardOf(this.#key).add(report.id);
+    this.ctx.waitUntil(this.#watch());
+  }
+
+  forget(id: string): void {
+    this.#ownList.remove(id);
+  }
+
+  /** A page of the list, after asking those that nobody has heard of since this process began. */
+  async page(query: ListQuery): Promise<{ items: InstanceRecord[]; total: number }> {
+    const list = this.#ownList;
+    list.expire(Date.now());
+    await this.#confirm(list.page(query).map(({ id }) => id));
+    return { items: list.page(query), total: list.count(query) };
+  }
+
+  counts(): Record<string, number> {
+    this.#ownList.expire(Date.now());
+    return this.#ownList.counts();
+  }
+
+  record(id: string): InstanceRecord | undefined {
+    return this.#ownList.get(id);
+  }
+
+  unfinished(): string[] {
+    return this.#ownList.unfinished(limits.watched);
+  }
+
+  get #ownList(): InstanceList {
+    if (!this.#list) throw new Error("this object is an instance");
+    return this.#list;
+  }
+
+  get #origin(): InstanceOrigin {
+    return this.ctx.storage.kv.get<InstanceOrigin>(originKey) ?? { source: "binding", version: this.#host.VERSION };
+  }
+
+  #theList(): DurableObjectStub<Engine> {
+    return namespaceOf(this.#host, this.#key).getByName(listName);
+  }
+
+  #report(): InstanceReport | undefined {
+    const meta = this.ctx.storage.kv.get<EngineMeta>("meta");
+    if (!meta) return undefined;
+    const { id, status, created, expires } = meta;
+    return { id, status, created, expires, modified: Date.now(), origin: this.#origin };
+  }
+
+  /** What code sees as the Workflow's name: here it goes by its key, since a name may be given again. */
+  #nameWorkflow(): void {
+    const { props } = this.ctx;
+    const { workflowClass } = props;
+    const workflowName = this.#host.NAMES[this.#key];
+    props.workflowClass = {
+      run: (event, step) => {
+        const { schedule } = this.#origin;
+        return workflowClass.run({ ...event, workflowName, ...(schedule ? { schedule } : {}) }, step);
+      },
+    };
+  }
+
+  /** The engine writes an instance's state under `meta`, and clears all storage of one that goes. */
+  #watchStorage(): void {
+    const { storage } = this.ctx;
+    const { kv } = storage;
+    const put = kv.put.bind(kv);
+    const deleteAll = storage.deleteAll.bind(storage);
+    kv.put = (key: string, value: unknown) => {
+      // The engine makes of this what Cloudflare says of a result that is too large.
+      if (key.startsWith("s:do:") && sizeOf((value as { value?: unknown }).value) > workflowLimits.valueBytes)
+        throw new Error("SQLITE_TOOBIG");
+      put(key, value);
+      if (key === "meta") this.#changed();
+    };
+    storage.deleteAll = async () => {
+      const gone = deleteAll();
+      this.#changed();
+      await gone;
+    };
+  }
+
+  #changed(): void {
+    if (this.#report()?.status === "rollingBack") rollingBack.add(this);
+    else rollingBack.delete(this);
+    this.#untold = true;
+    this.#told ??= this.#tell().finally(() => (this.#told = undefined));
+    this.ctx.waitUntil(this.#told);
+  }
+
+  /** Many changes of one moment are told once. */
+  async #tell(): Promise<void> {
+    await Promise.resolve();
+    while (this.#untold) {
+      this.#untold = false;
+      const report = this.#report();
+      if (report) await this.#theList().report(report);
+      else await this.#theList().forget(this.ctx.id.name ?? "");
+    }
+  }
+
+  /** While instances are at work an alarm is set: after a crash it comes before long. */
+  async #watch(): Promise<void> {
+    if (this.#ownList.active(1).length === 0 || (await this.ctx.storage.getAlarm()) !== null) return;
+    await this.ctx.storage.setAlarm(Date.now() + limits.watchMs);
+  }
+
+  async #wakeInterrupted(list: InstanceList): Promise<void> {
+    await this.#confirm(list.active(limits.watched));
+    await this.#watch();
+  }
+
+  async #confirm(ids: readonly string[]): Promise<void> {
+    const known = heardOf(this.#key);
+    const unheard = ids.filter((id) => !known.has(id));
+    await atMost(limits.asksAtOnce, unheard, async (id) => {
+      const report = await namespaceOf(this.#host, this.#key).getByName(id).ask();
+      if (report) this.report(report);
+      else this.forget(id);
+    });
+  }
+}
+
+/** What the API asks, for the Workflow that `props.workflow` names. */
+export class WorkflowAdmin extends WorkerEntrypoint<Env, { workflow: string }> {
+  /** How many instances are at work without a request of anybody's. */
+  busy(): number {
+    return rollingBack.size;
+  }
+
+  async ask(request: WorkflowRequest): Promise<unknown> {
+    const { binding } = this;
+    switch (request.op) {
+      case "create":
+        return this.#create(request.instance);
+      case "createBatch":
+        return this.#createBatch(request.instances);
+      case "list":
+        return this.#list.page(request.query);
+      case "counts":
+        return this.#list.counts();
+      case "describe": {
+        const snapshot = await this.#instance(request.id).snapshot();
+        if (!snapshot) throw workflowError("instance.not_found", "Instance does not exist");
+        return instanceDetails(snapshot as Snapshot, request);
+      }
+      case "step":
+        return this.#step(request);
+      case "pause":
+        return binding.pause(request.id);
+      case "resume":
+        return binding.resume(request.id);
+      case "terminate":
+        return binding.terminate(request.id, { rollback: request.rollback });
+      case "restart":
+        return binding.restart(request.id, request.from ? { from: request.from } : {});
+      case "sendEvent":
+        if (sizeOf(request.payload) > workflowLimits.valueBytes)
+          throw workflowError("instance.payload_too_large", "An event's payload is too large");
+        return binding.sendEvent(request.id, { type: request.type, payload: request.payload });
+      case "terminateAll": {
+        const ids = await this.#list.unfinished();
+        await atMost(limits.asksAtOnce, ids, async (id) => {
+          // One that has ended meanwhile is as it should be.
+          await binding.terminate(id, {}).catch(unless(/cannot_terminate|not_found/));
+        });
+        return { status: "ok" };
+      }
+      case "deleteBatch":
+        return binding.deleteBatch({ instances: request.ids });
+    }
+  }
+
+  get binding(): BindingStub {
+    return this.env[`binding:${this.ctx.props.workflow}`] as BindingStub;
+  }
+
+  get #list(): DurableObjectStub<Engine> {
+    return this.#instance(listName);
+  }
+
+  #instance(id: string): DurableObjectStub<Engine> {
+    return namespaceOf(this.env, this.ctx.props.workflow).getByName(id);
+  }
+
+  async #create({ id = crypto.randomUUID(), params, retention, origin }: NewInstance): Promise<unknown> {
+    if (/^cf_[0-9a-f]{64}$/.test(id) && origin.source !== "cron")
+      throw workflowError("instance.invalid_id", "Instance ID is invalid");
+    // What the binding does not know it hands on with what it does.
+    await this.binding.create({ id, params, retention: { ...retention, origin } });
+    const record = await this.#list.record(id);
+    return { id, status: record?.status ?? "queued", version: record?.version ?? this.env.VERSION };
+  }
+
+  async #createBatch(instances: readonly NewInstance[]): Promise<unknown[]> {
+    const made: unknown[] = [];
+    for (const instance of instances) {
+      // As on Cloudflare, those that exist are left out.
+      const one = await this.#create(instance).catch(unless(/already_exists/));
+      if (one !== undefined) made.push(one);
+    }
+    return made;
+  }
+
+  async #step({ id, name, type }: WorkflowRequest & { op: "step" }): Promise<unknown> {
+    const snapshot = (await this.#instance(id).snapshot()) as Snapshot | undefined;
+    if (!snapshot) throw workflowError("instance.not_found", "Instance does not exist");
+    const { steps } = instanceDetails(snapshot, { order: "asc", simple: false });
+    const step = steps.find((one) => one.name === name && one.type === type);
+    if (!step) throw workflowError("instance.step_not_found", `There is no step "${name}"`);
+    const failure = step["error"] ?? (step["attempts"] as { error?: unknown }[] | undefined)?.at(-1)?.error ?? null;
+    const isDone = step["success"] === true || (type === "waitForEvent" && step["finished"] === true && !failure);
+    const isFailed = step["success"] === false || (type === "waitForEvent" && failure !== null);
+    const pending = type === "waitForEvent" ? "waiting" : "running";
+    return {
+      status: isDone ? "complete" : isFailed ? "errored" : pending,
+      error: isDone ? null : failure,
+      output: isDone ? step["output"] : null,
+      ...(type === "waitForEvent" ? { event_type: step["event_type"] } : {}),
+    };
+  }
+}
+
+export default {
+  fetch: () => new Response(null, { status: 404 }),
+};
+
+type BindingStub = {
+  create(options: object): Promise<{ id: string }>;
+  pause(id: string): Promise<void>;
+  resume(id: string): Promise<void>;
+  terminate(id: string, options: object): Promise<void>;
+  restart(id: string, options: object): Promise<void>;
+  sendEvent(id: string, event: { type: string; payload: unknown }): Promise<void>;
+  deleteBatch(options: { instances: readonly string[] }): Promise<unknown>;
+};
+
+function namespaceOf(env: Record<string, unknown>, key: string): DurableObjectNamespace<Engine> {
+  return env[`workflow:${key}`] as DurableObjectNamespace<Engine>;
+}
+
+function heardOf(key: string): Set<string> {
+  const known = heard.get(key) ?? new Set<string>();
+  heard.set(key, known);
+  return known;
+}
+
+/** Bytes of a value as JSON; 0 for what JSON cannot say, which the engine looks at. */
+function sizeOf(value: unknown): number {
+  try {
+    const text = JSON.stringify(value) ?? "";
+    return text.length > workflowLimits.valueBytes ? text.length : new TextEncoder().encode(text).length;
+  } catch {
+    return 0;
+  }
+}
+
+/** In the engine's manner. */
+function workflowError(code: string, message: string): Error {
+  return Object.assign(new Error(`(${code}) ${message}`), { name: "WorkflowError" });
+}
+
+function unless(expected: RegExp): (error: unknown) => undefined {
+  return (error) => {
+    if (!(error instanceof Error) || !expected.test(error.message)) throw error;
+    return undefined;
+  };
+}
+
+async function atMost<T>(atOnce: number, items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
+  const rest = items.values();
+  const workers = Array.from({ length: Math.min(atOnce, items.length) }, async () => {
+    for (const item of rest) await work(item);
+  });
+  await Promise.all(workers);
+}

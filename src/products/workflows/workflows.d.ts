@@ -1,0 +1,15 @@
+/** What we use of the engine that workerd brings along, `/workerd/workflows.js`; its first comment is its interface. */
+import type { DurableObject as DurableObjectClass, WorkerEntrypoint } from "cloudflare:workers";
+
+export class Engine extends DurableObjectClass<Record<string, unknown>, EngineProps> {
+  create(params: unknown, retention?: unknown): void | Promise<void>;
+  /** Also goes on with what should run and does not. */
+  exists(): boolean;
+  destroy(): Promise<void>;
+  alarm(): Promise<void>;
+}
+
+export type EngineProps = { workflowName: string; workflowClass: { run(event: object, step: unknown): unknown } };
+
+/** The binding's API, for the Workflow that `props.workflow` names. */
+export class WorkflowBinding extends WorkerEntrypoint<Record<string, unknown>> {}
