@@ -216,7 +216,7 @@ test("pages of the list by cursor, counts, and a step by itself", async () => {
   let cursor = "";
   do {
     const path = `/workflows/orders/instances?per_page=7${cursor === "" ? "" : `&cursor=${cursor}`}`;
-    const { json } = (await solum.api("GET", path)) as {
+    const { json } = (await solum.api("GET", path)) as unknown as {
       json: { result: { id: string }[]; result_info: { cursor: string } };
     };
     seen.push(...json.result.map(({ id }) => id));

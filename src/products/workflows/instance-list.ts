@@ -1,5 +1,4 @@
 import {
-  activeStatuses,
   isFinished,
   type InstanceRecord,
   type InstanceReport,
@@ -22,21 +21,21 @@ export class InstanceList {
     sql.exec(
       `CREATE TABLE IF NOT EXISTS instances (
          id TEXT PRIMARY KEY, status TEXT NOT NULL, created INTEGER NOT NULL, modified INTEGER NOT NULL,
-         started INTEGER, ended INTEGER, expires INTEGER, source TEXT NOT NULL, version TEXT NOT NULL
+         started INTEGER, ended INTEGER, expires INTEGER, until INTEGER, source TEXT NOT NULL, version TEXT NOT NULL
        ) WITHOUT ROWID, STRICT;
        CREATE INDEX IF NOT EXISTS instances_by_time ON instances (created, id);
        CREATE INDEX IF NOT EXISTS instances_by_status ON instances (status, created, id);`,
     );
   }
 
-  put({ id, status, created, modified, expires, origin }: InstanceReport): void {
+  put({ id, status, created, modified, expires, until, origin }: InstanceReport): void {
     const started = status === "queued" ? null : modified;
     const ended = isFinished(status) ? modified : null;
     this.#sql.exec(
-      `INSERT INTO instances (id, status, created, modified, started, ended, expires, source, version)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+      `INSERT INTO instances (id, status, created, modified, started, ended, expires, until, source, version)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
        ON CONFLICT (id) DO UPDATE SET status = excluded.status, created = excluded.created, modified = excluded.modified,
-         started = coalesce(started, excluded.started), ended = excluded.ended, expires = excluded.expires,
+         started = coalesce(started, excluded.started), ended = excluded.ended, expires = excluded.expires, until = excluded.until,
          source = excluded.source, version = excluded.version`,
       id,
       status,
@@ -45,6 +44,7 @@ export class InstanceList {
       started,
       ended,
       expires ?? null,
+      until ?? null,
       origin.source,
       origin.version,
     );
@@ -85,12 +85,11 @@ export class InstanceList {
     return Object.fromEntries([...rows].map((row) => [String(row["status"]), Number(row["count"])]));
   }
 
-  active(max: number): string[] {
-    const marks = activeStatuses.map(() => "?").join();
+  /** Those of which something may have come since they were last heard of: they did not rest, or no longer. */
+  restless(now: number): string[] {
     const rows = this.#sql.exec(
-      `SELECT id FROM instances WHERE status IN (${marks}) ORDER BY status, created LIMIT ?`,
-      ...activeStatuses,
-      max,
+      "SELECT id FROM instances WHERE ended IS NULL AND status <> 'paused' AND (until IS NULL OR until <= ?)",
+      now,
     );
     return [...rows].map((row) => String(row["id"]));
   }

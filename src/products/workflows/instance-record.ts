@@ -8,6 +8,8 @@ export type EngineMeta = {
   params: unknown;
   created: number;
   status: InstanceStatus;
+  /** Of one that rests: until when. Its `run()` is not in memory. */
+  dormant?: number;
   /** Of a finished one: when it is removed. */
   expires?: number;
   output?: unknown;
@@ -38,6 +40,8 @@ export type InstanceRecord = {
 /** What an instance tells of itself; the list knows the rest. */
 export type InstanceReport = Pick<InstanceRecord, "id" | "status" | "created" | "modified"> & {
   expires?: number | undefined;
+  /** Until when it rests, if it does. */
+  until?: number | undefined;
   origin: InstanceOrigin;
 };
 
@@ -59,6 +63,3 @@ const finished: ReadonlySet<InstanceStatus> = new Set(["complete", "errored", "t
 export function isFinished(status: InstanceStatus): boolean {
   return finished.has(status);
 }
-
-/** Statuses in which an instance needs its process now; the others wait for something that wakes it. */
-export const activeStatuses: readonly InstanceStatus[] = ["queued", "running", "waitingForPause", "rollingBack"];

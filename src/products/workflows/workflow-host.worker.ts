@@ -1,12 +1,13 @@
 import { WorkerEntrypoint } from "cloudflare:workers";
 import { instanceDetails, type HistoryEvent, type Snapshot } from "#products/workflows/instance-details.ts";
 import { InstanceList } from "#products/workflows/instance-list.ts";
-import type {
-  EngineMeta,
-  InstanceOrigin,
-  InstanceRecord,
-  InstanceReport,
-  ListQuery,
+import {
+  isFinished,
+  type EngineMeta,
+  type InstanceOrigin,
+  type InstanceRecord,
+  type InstanceReport,
+  type ListQuery,
 } from "#products/workflows/instance-record.ts";
 import { limits as workflowLimits } from "#products/workflows/schema.ts";
 import type { NewInstance, WorkflowRequest } from "#products/workflows/workflow-protocol.ts";
@@ -23,11 +24,13 @@ const listName = "$instances";
 const originKey = "solum:origin";
 
 const limits = {
-  /** How soon after a crash instances that were at work go on. */
-  watchMs: 2000,
+  /** How soon after a crash instances that were at work go on: the engine alone waits ten minutes. */
+  watchMs: 5000,
+  /** Changes of an instance in so short a time are told to the list as one. */
+  tellMs: 50,
   /** Instances asked at a time whether they are there. */
   asksAtOnce: 50,
-  watched: 100_000,
+  terminated: 100_000,
 };
 
 type Env = Record<string, unknown> & {
@@ -77,14 +80,43 @@ export class Engine extends WorkerdEngine {
     await super.create(params, retention);
   }
 
+  // What is answered is in the list.
+
+  override async pause(): Promise<void> {
+    await super.pause();
+    await this.#told;
+  }
+
+  override async resume(): Promise<void> {
+    await super.resume();
+    await this.#told;
+  }
+
+  override async terminate(options?: object): Promise<void> {
+    await super.terminate(options);
+    await this.#told;
+  }
+
+  override async restart(options?: object): Promise<void> {
+    await super.restart(options);
+    await this.#told;
+  }
+
+  override async sendEvent(event: { type: string; payload: unknown }): Promise<void> {
+    await super.sendEvent(event);
+    await this.#told;
+  }
+
   override async destroy(): Promise<void> {
     if (this.ctx.storage.kv.get("meta") !== undefined) await this.#theList().forget(this.ctx.id.name ?? "");
     await super.destroy();
   }
 
+  /** The engine sets no alarm when a wait ends until the next step begins: what is killed in between would never go on. */
   override async alarm(): Promise<void> {
-    if (this.#list) await this.#wakeInterrupted(this.#list);
-    else await super.alarm();
+    await super.alarm();
+    if (this.#isAtWork && (await this.ctx.storage.getAlarm()) === null)
+      await this.ctx.storage.setAlarm(Date.now() + limits.watchMs);
   }
 
   /** What an instance says of itself; undefined when there is none. Goes on with it. */
@@ -113,24 +145,29 @@ export class Engine extends WorkerdEngine {
   report(report: InstanceReport): void {
     this.#ownList.put(report);
     heardOf(this.#key).add(report.id);
-    this.ctx.waitUntil(this.#watch());
   }
 
   forget(id: string): void {
     this.#ownList.remove(id);
   }
 
-  /** A page of the list, after asking those that nobody has heard of since this process began. */
-  async page(query: ListQuery): Promise<{ items: InstanceRecord[]; total: number }> {
+  /** Without those whose time is over, and after asking those that were at work when a process before this one ended. */
+  async #confirmedList(): Promise<InstanceList> {
     const list = this.#ownList;
     list.expire(Date.now());
+    await this.#confirm(list.restless(Date.now()));
+    return list;
+  }
+
+  /** A page of the list, after asking those that nobody has heard of since this process began. */
+  async page(query: ListQuery): Promise<{ items: InstanceRecord[]; total: number }> {
+    const list = await this.#confirmedList();
     await this.#confirm(list.page(query).map(({ id }) => id));
     return { items: list.page(query), total: list.count(query) };
   }
 
-  counts(): Record<string, number> {
-    this.#ownList.expire(Date.now());
-    return this.#ownList.counts();
+  async counts(): Promise<Record<string, number>> {
+    return (await this.#confirmedList()).counts();
   }
 
   record(id: string): InstanceRecord | undefined {
@@ -138,7 +175,7 @@ export class Engine extends WorkerdEngine {
   }
 
   unfinished(): string[] {
-    return this.#ownList.unfinished(limits.watched);
+    return this.#ownList.unfinished(limits.terminated);
   }
 
   get #ownList(): InstanceList {
@@ -157,8 +194,8 @@ export class Engine extends WorkerdEngine {
   #report(): InstanceReport | undefined {
     const meta = this.ctx.storage.kv.get<EngineMeta>("meta");
     if (!meta) return undefined;
-    const { id, status, created, expires } = meta;
-    return { id, status, created, expires, modified: Date.now(), origin: this.#origin };
+    const { id, status, created, expires, dormant: until } = meta;
+    return { id, status, created, expires, until, modified: Date.now(), origin: this.#origin };
   }
 
   /** What code sees as the Workflow's name: here it goes by its key, since a name may be given again. */
@@ -187,11 +224,19 @@ export class Engine extends WorkerdEngine {
       put(key, value);
       if (key === "meta") this.#changed();
     };
+    const setAlarm = storage.setAlarm.bind(storage);
+    storage.setAlarm = async (at: number) => setAlarm(this.#isAtWork ? Math.min(at, Date.now() + limits.watchMs) : at);
     storage.deleteAll = async () => {
       const gone = deleteAll();
       this.#changed();
       await gone;
     };
+  }
+
+  /** Whether a crash would interrupt it: it neither rests until its alarm nor has ended. */
+  get #isAtWork(): boolean {
+    const meta = this.ctx.storage.kv.get<EngineMeta>("meta");
+    return meta !== undefined && meta.dormant === undefined && meta.status !== "paused" && !isFinished(meta.status);
   }
 
   #changed(): void {
@@ -204,24 +249,13 @@ export class Engine extends WorkerdEngine {
 
   /** Many changes of one moment are told once. */
   async #tell(): Promise<void> {
-    await Promise.resolve();
+    await scheduler.wait(limits.tellMs);
     while (this.#untold) {
       this.#untold = false;
       const report = this.#report();
       if (report) await this.#theList().report(report);
       else await this.#theList().forget(this.ctx.id.name ?? "");
     }
-  }
-
-  /** While instances are at work an alarm is set: after a crash it comes before long. */
-  async #watch(): Promise<void> {
-    if (this.#ownList.active(1).length === 0 || (await this.ctx.storage.getAlarm()) !== null) return;
-    await this.ctx.storage.setAlarm(Date.now() + limits.watchMs);
-  }
-
-  async #wakeInterrupted(list: InstanceList): Promise<void> {
-    await this.#confirm(list.active(limits.watched));
-    await this.#watch();
   }
 
   async #confirm(ids: readonly string[]): Promise<void> {

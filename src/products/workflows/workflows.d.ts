@@ -5,6 +5,11 @@ export class Engine extends DurableObjectClass<Record<string, unknown>, EnginePr
   create(params: unknown, retention?: unknown): void | Promise<void>;
   /** Also goes on with what should run and does not. */
   exists(): boolean;
+  pause(): void | Promise<void>;
+  resume(): void | Promise<void>;
+  terminate(options?: object): Promise<void>;
+  restart(options?: object): void | Promise<void>;
+  sendEvent(event: { type: string; payload: unknown }): void | Promise<void>;
   destroy(): Promise<void>;
   alarm(): Promise<void>;
 }
