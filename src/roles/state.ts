@@ -15,6 +15,7 @@ import { Dispatcher } from "#products/queues/dispatcher.ts";
 import { queueMethods } from "#products/queues/remote.ts";
 import { openQueueStore } from "#products/queues/sqlite-store.ts";
 import { r2BindingHandler } from "#products/r2/binding.ts";
+import { EventCourier } from "#products/r2/event-courier.ts";
 import { r2PlatformHandler } from "#products/r2/platform.ts";
 import { r2Methods, r2SettingsMethods } from "#products/r2/remote.ts";
 import { openR2Store } from "#products/r2/sqlite-store.ts";
@@ -63,9 +64,16 @@ export async function runState(runtimeFolder: string): Promise<void> {
   );
   const events = eventCaller({ socket: runtime.events, timeMs: config.eventMs });
   const dispatcher = new Dispatcher(queues.push, deliverBy(events));
+  const courier = new EventCourier(r2.events, async (boundQueueId, bodies) => {
+    await queues.send(
+      { boundQueueId },
+      bodies.map((body) => ({ body, contentType: "json" as const })),
+    );
+  });
   await stores.listen(runtime.stores);
 
   await serveUntilTold("state", async () => {
+    await courier.stop();
     await dispatcher.stop(deliveryGraceMs);
     events.close();
     await Promise.all([workers.close(), stores.close(), s3.close()]);

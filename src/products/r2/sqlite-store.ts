@@ -1,3 +1,4 @@
+import { sqliteEvents, type R2Events } from "#products/r2/events.ts";
 import { newHexId } from "#core/ids.ts";
 import { createLogger } from "#core/log.ts";
 import { openDatabase, type Database } from "#db/database.ts";
@@ -47,6 +48,7 @@ export type SqliteR2Store = R2Store &
       hooks: BodyHooks,
     ): Promise<PartHead>;
     settings: R2Settings & R2Lookups;
+    events: R2Events;
     /** Resolves when what a crash left was removed: how many files. */
     swept: Promise<number>;
     /** Ends uploads that are too old; happens by itself every hour. */
@@ -137,6 +139,7 @@ function localStore(parts: LocalParts, settings: R2Settings & R2Lookups): Sqlite
       folder.remove(removed);
     },
     settings,
+    events: sqliteEvents(db),
     swept,
     expireUploads,
     runLifecycle: lifecycle,

@@ -4,7 +4,8 @@ import { r2Errors } from "#products/r2/errors.ts";
 import { isLocked } from "#products/r2/locks.ts";
 import { holds } from "#products/r2/rules.ts";
 import type { Conditions, StorageClass } from "#products/r2/schema.ts";
-import type { LockRule } from "#products/r2/settings.ts";
+import { noteEvent, type EventBucket } from "#products/r2/events.ts";
+import type { LockRule, QueueNotifications } from "#products/r2/settings.ts";
 
 /** Metadata as its columns hold it: JSON, or nothing for an empty object, which is most of them. */
 export type MetadataText = { http: string; custom: string };
@@ -35,7 +36,9 @@ export const putObject = transaction(
   (db, { object, onlyIf }: { object: NewObject; onlyIf: Conditions | undefined }) => {
     const bucket = bucketOf(db, object.bucketId);
     const storageClass = object.storageClass ?? bucket.storageClass;
-    return { storageClass, ...replaceObject(db, bucket, { ...object, storageClass }, onlyIf) };
+    const replaced = replaceObject(db, bucket, { ...object, storageClass }, onlyIf);
+    noteEvent(db, bucket, { action: "PutObject", ...createdEvent(object) });
+    return { storageClass, ...replaced };
   },
 );
 
@@ -68,7 +71,12 @@ export const copyObject = transaction(
         : { kind: "files", blobs: blobsOf(db, from.version, files) };
     const bucket = bucketOf(db, object.bucketId);
     const storageClass = object.storageClass ?? bucket.storageClass;
-    return { storageClass, ...replaceObject(db, bucket, { ...object, data, storageClass }, onlyIf) };
+    const replaced = replaceObject(db, bucket, { ...object, data, storageClass }, onlyIf);
+    if (bucket.notifications) {
+      const copySource = { bucket: bucketOf(db, from.bucketId).name, key: from.key };
+      noteEvent(db, bucket, { action: "CopyObject", ...createdEvent(object), copySource });
+    }
+    return { storageClass, ...replaced };
   },
 );
 
@@ -85,7 +93,8 @@ export type LifecycleStep = { key: Uint8Array; version: string; action: "delete"
 export const applyLifecycle = transaction(
   "r2.applyLifecycle",
   (db, { bucketId, steps, now }: { bucketId: string; steps: LifecycleStep[]; now: number }) => {
-    const { lockRules } = bucketOf(db, bucketId);
+    const bucket = bucketOf(db, bucketId);
+    const { lockRules } = bucket;
     const removed: string[] = [];
     let [deleted, moved] = [0, 0];
     for (const { key, version, action } of steps) {
@@ -106,6 +115,7 @@ export const applyLifecycle = transaction(
       if (lockRules && isLocked(lockRules, there, now)) continue;
       db.prepare("DELETE FROM r2_objects WHERE bucket_id = ? AND key = ?").run(bucketId, key);
       removed.push(...dropData(db, toOld(row)));
+      noteEvent(db, bucket, { action: "LifecycleDeletion", key: there.key, now });
       deleted++;
     }
     return { removed, deleted, moved };
@@ -116,7 +126,8 @@ export const applyLifecycle = transaction(
 export const deleteObjects = transaction(
   "r2.deleteObjects",
   (db, { bucketId, keys, now }: { bucketId: string; keys: string[]; now: number }): Removed & { deleted: number } => {
-    const { lockRules } = bucketOf(db, bucketId);
+    const bucket = bucketOf(db, bucketId);
+    const { lockRules } = bucket;
     const removed: string[] = [];
     let deleted = 0;
     for (const key of keys) {
@@ -127,23 +138,34 @@ export const deleteObjects = transaction(
       if (!row) continue;
       deleted++;
       removed.push(...dropData(db, toOld(row)));
+      noteEvent(db, bucket, { action: "DeleteObject", key, now });
     }
     return { removed, deleted };
   },
 );
 
 /** What a write needs to know of its bucket. */
-export type WriteBucket = { accountId: string; storageClass: StorageClass; lockRules: LockRule[] | undefined };
+export type WriteBucket = EventBucket & { storageClass: StorageClass; lockRules: LockRule[] | undefined };
 
 export function bucketOf(db: WriteConnection, id: string): WriteBucket {
-  const row = db.prepare("SELECT account_id, storage_class, lock_rules FROM r2_buckets WHERE id = ?").get(id);
+  const row = db
+    .prepare("SELECT account_id, name, storage_class, lock_rules, notification_rules FROM r2_buckets WHERE id = ?")
+    .get(id);
   if (!row) throw r2Errors.noSuchBucket();
   const rules = String(row["lock_rules"]);
+  const notifications = String(row["notification_rules"]);
   return {
     accountId: String(row["account_id"]),
+    name: String(row["name"]),
+    notifications: notifications === "" ? undefined : (JSON.parse(notifications) as QueueNotifications[]),
     storageClass: row["storage_class"] as StorageClass,
     lockRules: rules === "" ? undefined : (JSON.parse(rules) as LockRule[]),
   };
+}
+
+/** What an event tells of an object that was just written. */
+export function createdEvent({ key, size, etag, uploaded }: Pick<NewObject, "key" | "size" | "etag" | "uploaded">) {
+  return { key, object: { size, etag }, now: uploaded };
 }
 
 function refuseLocked(db: WriteConnection, bucketId: string, key: string, rules: LockRule[], now: number): void {

@@ -10,6 +10,8 @@ export const setSetting = transaction(
   (db, { ref, name, value }: { ref: BucketRef; name: SettingName; value: string | undefined }) => {
     const id = requireBucket(db, ref);
     if (name === "lock") db.prepare("UPDATE r2_buckets SET lock_rules = ? WHERE id = ?").run(value ?? "", id);
+    if (name === "notifications")
+      db.prepare("UPDATE r2_buckets SET notification_rules = ? WHERE id = ?").run(value ?? "", id);
     if (value === undefined) {
       db.prepare("DELETE FROM r2_settings WHERE bucket_id = ? AND name = ?").run(id, name);
     } else {

@@ -15,7 +15,8 @@ import {
   type UploadedPart,
 } from "#products/r2/schema.ts";
 import type { UploadRef } from "#products/r2/store.ts";
-import { bucketOf, replaceObject, type MetadataText, type Removed } from "#products/r2/writes-objects.ts";
+import { noteEvent } from "#products/r2/events.ts";
+import { bucketOf, createdEvent, replaceObject, type MetadataText, type Removed } from "#products/r2/writes-objects.ts";
 
 export const createUpload = transaction(
   "r2.createUpload",
@@ -86,9 +87,10 @@ export const completeUpload = transaction(
     const checksums = checksumsOfAll(upload.checksum, chosen);
     compareDigests(given, checksums);
     const object = { bucketId: ref.bucketId, key: ref.key, version, size, etag, uploaded: now, storageClass } as const;
+    const bucket = bucketOf(db, ref.bucketId);
     const { removed } = replaceObject(
       db,
-      bucketOf(db, ref.bucketId),
+      bucket,
       {
         ...object,
         http,
@@ -102,6 +104,7 @@ export const completeUpload = transaction(
     const kept = new Set(blobs.map((blob) => blob.file));
     for (const { file } of there.values()) if (!kept.has(file)) removed.push(file);
     close(db, ref.uploadId, "completed");
+    noteEvent(db, bucket, { action: "CompleteMultipartUpload", ...createdEvent(object) });
     return { removed, size, etag, storageClass, http, custom, ssec, checksums };
   },
 );

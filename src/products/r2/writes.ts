@@ -1,4 +1,5 @@
 import type { DatabaseSchema } from "#db/schema.ts";
+import { removeEvents } from "#products/r2/events.ts";
 import * as buckets from "#products/r2/writes-buckets.ts";
 import * as settingWrites from "#products/r2/writes-settings.ts";
 import * as objects from "#products/r2/writes-objects.ts";
@@ -117,10 +118,26 @@ CREATE TABLE r2_access_keys (
 CREATE INDEX r2_access_keys_of_account ON r2_access_keys (account_id, created, id);
 `;
 
+/**
+ * Events that wait for their queues. `notification_rules` stand in the bucket's row because every write reads that anyway.
+ */
+const events = `
+ALTER TABLE r2_buckets ADD COLUMN notification_rules TEXT NOT NULL DEFAULT '';
+UPDATE r2_buckets SET notification_rules =
+  coalesce((SELECT value FROM r2_settings WHERE bucket_id = r2_buckets.id AND r2_settings.name = 'notifications'), '');
+
+CREATE TABLE r2_events (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  queue_id TEXT NOT NULL,
+  account_id TEXT NOT NULL,
+  body TEXT NOT NULL
+) STRICT;
+`;
+
 /** R2's tables and changes, for the writer thread of the file that holds them. */
 export const r2Schema: DatabaseSchema = {
   product: "r2",
-  migrations: [tables, settings],
+  migrations: [tables, settings, events],
   transactions: [
     buckets.createBucket,
     buckets.deleteBucket,
@@ -135,6 +152,7 @@ export const r2Schema: DatabaseSchema = {
     uploads.abortUpload,
     uploads.abortUploads,
     uploads.expireUploads,
+    removeEvents,
     settingWrites.setSetting,
     settingWrites.addDomain,
     settingWrites.updateDomain,
