@@ -246,3 +246,29 @@ test("every command of wrangler queues", { timeout: 90_000 }, async () => {
     output: expect.stringContaining('Queue "made" does not exist'),
   });
 });
+
+test("dead letters go back in one call, to the queue that they came from", async () => {
+  const create = async (queue_name: string) =>
+    ((await solum.api("POST", "/queues", { queue_name })).json.result as { queue_id: string }).queue_id;
+  const [main, dead] = [await create("main"), await create("main-dead")];
+  const consumer = { type: "http_pull", dead_letter_queue: "main-dead", settings: { max_retries: 0 } };
+  expect((await solum.api("POST", `/queues/${main}/consumers`, consumer)).json.errors).toEqual([]);
+  const messages = Array.from({ length: 30 }, (_, n) => ({ body: { n } }));
+  await solum.api("POST", `/queues/${main}/messages/batch`, { messages });
+  const pulled = await solum.api("POST", `/queues/${main}/messages/pull`, { batch_size: 100 });
+  const leases = (pulled.json.result as { messages: { lease_id: string }[] }).messages;
+  const retries = leases.map(({ lease_id }) => ({ lease_id }));
+  await solum.api("POST", `/queues/${main}/messages/ack`, { acks: [], retries });
+  const waitingIn = async (id: string) =>
+    ((await solum.api("GET", `/queues/${id}/metrics`)).json.result as { backlog_count: number }).backlog_count;
+  expect([await waitingIn(main), await waitingIn(dead)]).toEqual([0, 30]);
+  const redrive = async (id: string, body: object = {}) => solum.api("POST", `/queues/${id}/messages/redrive`, body);
+  expect((await redrive(dead, { max_messages: 10 })).json.result).toEqual({ moved_count: 10, target_queue_id: main });
+  expect((await redrive(dead)).json.result).toEqual({ moved_count: 20, target_queue_id: main });
+  expect([await waitingIn(main), await waitingIn(dead)]).toEqual([30, 0]);
+  const nobody = await redrive(main);
+  expect([nobody.status, nobody.json.errors[0]?.message]).toEqual([
+    400,
+    expect.stringMatching(/no queue has this one/),
+  ]);
+});

@@ -6,6 +6,14 @@ import { limits } from "#products/queues/schema.ts";
  * bindings alike; the text of 10205 as a user quotes it, its neighbours after it. 11xxx, 100127 and 100128 are the API's own.
  */
 export const queueErrors = {
+  noSource: (names: readonly string[]) =>
+    new ApiError(
+      400,
+      10026,
+      names.length === 0
+        ? "target_queue_id: no queue has this one as its dead letter queue"
+        : `target_queue_id: say which queue is meant, of ${names.join(", ")}`,
+    ),
   notFound: () => new ApiError(404, 11000, "The specified queue does not exist."),
   /** Of a message's path, where the table names this code. */
   noQueue: () => new ApiError(404, noQueueCode, "Queue does not exist"),

@@ -9,6 +9,9 @@ import {
   purgeRefsBody,
   pushBatchBody,
   pushBody,
+  limits,
+  redriveBody,
+  type Queue,
   type QueueMetrics,
 } from "#products/queues/schema.ts";
 import type { NewMessage, QueueStore, StoredMessage } from "#products/queues/store.ts";
@@ -16,7 +19,7 @@ import type { NewMessage, QueueStore, StoredMessage } from "#products/queues/sto
 /** Body bytes of a request: a batch as JSON, each byte of it escaped. */
 const jsonBytesMax = 2 * 1024 * 1024;
 
-/** Messages of a queue over HTTP (https://developers.cloudflare.com/api/resources/queues/subresources/messages/). */
+/** Messages of a queue over HTTP, and dead letters on their way back in one call of ours (https://developers.cloudflare.com/api/resources/queues/subresources/messages/). */
 export function messageRoutes(store: QueueStore): Api {
   const app = createRoutes();
   const refOf = (c: ApiContext) => ({ accountId: accountOf(c), queueId: param(c, "queue_id") });
@@ -67,6 +70,20 @@ export function messageRoutes(store: QueueStore): Api {
     const messages = await store.peek(accountId, queueId, size ?? 10);
     return ok(c, { messages: messages.map(({ ref, ...message }) => ({ ...messageJson(message), ref })) });
   });
+  app.post("/:queue_id/messages/redrive", async (c) => {
+    const { target_queue_id: given, max_messages: max } = await readBodyAs(c, redriveBody);
+    const { accountId, queueId } = refOf(c);
+    const to = given ?? (await sourceOf(store, accountId, queueId)).id;
+    let left = max ?? limits.moved;
+    let moved = 0;
+    for (;;) {
+      const step = await store.move(accountId, queueId, { queueId: to, max: left });
+      moved += step.moved;
+      left -= step.moved;
+      if (step.moved === 0 || left === 0 || c.req.raw.signal.aborted) break;
+    }
+    return ok(c, { moved_count: moved, target_queue_id: to });
+  });
   app.post("/:queue_id/messages/purge", async (c) => {
     const { refs } = await readBodyAs(c, purgeRefsBody);
     const { accountId, queueId } = refOf(c);
@@ -78,6 +95,17 @@ export function messageRoutes(store: QueueStore): Api {
     return ok(c, { errors: [], warnings: Object.fromEntries(unknown.map((ref) => [ref, "there is no such message"])) });
   });
   return app;
+}
+
+/** The queue whose dead letters come here, for a call that does not say where they go back to. */
+async function sourceOf(store: QueueStore, accountId: string, queueId: string): Promise<Queue> {
+  const { name } = await store.get(accountId, queueId);
+  const sources = (await store.list(accountId)).filter(({ consumers }) =>
+    consumers.some(({ deadLetterQueue }) => deadLetterQueue === name),
+  );
+  const [source] = sources;
+  if (!source || sources.length > 1) throw queueErrors.noSource(sources.map((queue) => queue.name));
+  return source;
 }
 
 /** The API takes text and JSON; JSON is what is meant where nothing is said. */

@@ -48,6 +48,7 @@ export function remoteQueueStore(client: StoreClient): QueueStore {
       return withBodies<PeekedMessage>(value as Sent<PeekedMessage>[], await buffer(body));
     },
     remove: (...args) => ask("remove", ...args),
+    move: (...args) => ask("move", ...args),
     purge: (...args) => tell("purge", ...args),
     lastPurge: async (...args) => (await ask<string | null>("lastPurge", ...args)) ?? undefined,
   };
@@ -62,7 +63,7 @@ export function queueMethods(store: QueueStore): StoreMethods {
       return { value: (await run.apply(store, args as unknown[])) ?? null };
     };
   const names =
-    `list get create update delete addConsumer updateConsumer removeConsumer removeConsumersOf metrics settle remove
+    `list get create update delete addConsumer updateConsumer removeConsumer removeConsumersOf metrics settle remove move
     purge lastPurge`.split(/\s+/) as (keyof QueueStore)[];
   return {
     ...Object.fromEntries(names.map((name) => [name, passing(name)])),

@@ -48,6 +48,9 @@ export const limits = {
   rowBytes: 1000,
   /** Bytes of a batch as its sender writes it: base64 of the largest, and what is around it. */
   requestBytes: 1024 * 1024,
+  /** Messages that one change moves to another queue, and those that one call moves. */
+  movedAtOnce: 500,
+  moved: 100_000,
   /** Messages that one step of the clean-up frees; other writes go between the steps. */
   sweepRows: 500,
   sweepEveryMs: 1000,
@@ -151,6 +154,10 @@ export const ackBody = z.looseObject({
   retries: z.array(z.looseObject({ lease_id: z.string(), delay_seconds: delay.nullish() })).nullish(),
 });
 export const peekBody = z.looseObject({ batch_size: z.number().int().min(1).max(limits.batchMessages).nullish() });
+export const redriveBody = z.looseObject({
+  target_queue_id: z.string().nullish(),
+  max_messages: z.number().int().min(1).max(limits.moved).nullish(),
+});
 export const purgeRefsBody = z.looseObject({ refs: z.array(z.looseObject({ ref: z.string() })).max(1000) });
 export const purgeBody = z.looseObject({ delete_messages_permanently: z.boolean().optional() });
 

@@ -105,5 +105,24 @@ export function sendContract(queues: QueueSuite): void {
       const left = await queues.store.peek(accountId, queueId, 10);
       expect(left.map(({ body }) => Buffer.from(body).toString())).toEqual(["a", "c"]);
     });
+
+    test("move to another queue of the account, but those that somebody has just now stay", async () => {
+      await queues.send("a", "b", "c");
+      const { accountId, queueId } = queues.queue;
+      const { num } = await queues.consume();
+      const [first] = queues.push.ready(num, 1);
+      queues.push.claim(num, [first?.row ?? 0]);
+      const target = await queues.create("target");
+      const move = async (max: number) => queues.store.move(accountId, queueId, { queueId: target.id, max });
+      expect([await move(1), await move(10), await move(10)]).toEqual([{ moved: 1 }, { moved: 1 }, { moved: 0 }]);
+      queues.push.release(num, [first?.row ?? 0]);
+      const texts = async (id: string) =>
+        (await queues.store.peek(accountId, id, 10)).map(({ body }) => Buffer.from(body).toString());
+      expect([await texts(queueId), await texts(target.id)]).toEqual([["a"], ["b", "c"]]);
+      const counts = [queueId, target.id].map(async (id) => queues.store.metrics({ accountId, queueId: id }));
+      expect((await Promise.all(counts)).map(({ backlogCount }) => backlogCount)).toEqual([1, 2]);
+      await expect(queues.store.move(accountId, queueId, { queueId, max: 1 })).rejects.toThrow(/is the queue itself/);
+      await expect(queues.store.move(queues.rival, queueId, { queueId: target.id, max: 1 })).rejects.toThrow();
+    });
   });
 }

@@ -49,6 +49,7 @@ export async function openQueueStore(options: {
   return {
     ...queueMethods(parts),
     ...consumerMethods(parts),
+    ...handlingMethods(parts),
     ...messageMethods(parts, lowSpace(dirname(file), limits.reserveBytes)),
     push: pushStore(parts, (listener) => listeners.push(listener)),
     async [Symbol.asyncDispose]() {
@@ -129,7 +130,7 @@ function consumerMethods({
 function messageMethods(
   { db, rows, claims, now, tell }: Parts,
   isLow: (bytes: number) => boolean,
-): Pick<QueueStore, "send" | "metrics" | "pull" | "settle" | "peek" | "remove"> {
+): Pick<QueueStore, "send" | "metrics" | "pull" | "settle"> {
   const woken = (nums: readonly number[]) => {
     for (const num of nums) tell(num);
   };
@@ -137,9 +138,6 @@ function messageMethods(
     "boundQueueId" in queue
       ? { queueId: queue.boundQueueId, accountId: undefined }
       : { queueId: queue.queueId, accountId: queue.accountId };
-  const next = db.prepare(
-    `SELECT ${messageColumns} FROM ${messageTables} WHERE m.queue = ? ORDER BY m.visible_at, m.id LIMIT ?`,
-  );
   return {
     async send(queue, messages) {
       const bytes = checkMessages(messages);
@@ -196,11 +194,36 @@ function messageMethods(
       woken([...dead, num]);
       return result;
     },
+  };
+}
+
+/** For whoever looks after a queue. */
+function handlingMethods({ db, rows, claims, now, tell }: Parts): Pick<QueueStore, "peek" | "remove" | "move"> {
+  const next = db.prepare(
+    `SELECT ${messageColumns} FROM ${messageTables} WHERE m.queue = ? ORDER BY m.visible_at, m.id LIMIT ?`,
+  );
+  return {
     async peek(accountId, queueId, batchSize) {
       return next.all(rows.place(accountId, queueId).num, batchSize).flatMap((row) => {
         const message = toMessage(row);
         return message ? [{ ...message, ref: `${Number(row["id"])}.${message.id}` }] : [];
       });
+    },
+    async move(accountId, queueId, to) {
+      const { num } = rows.place(accountId, queueId);
+      const target = rows.place(accountId, to.queueId).num;
+      if (target === num) throw queueErrors.bodyInvalid("target_queue_id: is the queue itself");
+      const found = claims
+        .ready(num, Math.min(to.max, limits.movedAtOnce), rows.retentionMs(num))
+        .map(({ row }) => row);
+      claims.claim(num, found);
+      try {
+        const { count } = await db.write(messageWrites.move, { num, rows: found, to: target, now: now() });
+        tell(target);
+        return { moved: count };
+      } finally {
+        claims.release(num, found);
+      }
     },
     async remove(accountId, queueId, refs) {
       const ids = refs.map((id) => {

@@ -76,6 +76,11 @@ export interface QueueStore {
   /** The messages that would be delivered next, those that wait for their time after them; nothing changes. */
   peek(accountId: string, queueId: string, batchSize: number): Promise<PeekedMessage[]>;
   remove(accountId: string, queueId: string, refs: readonly string[]): Promise<{ unknown: string[] }>;
+  /**
+   * Moves up to `max` messages that nobody has just now to another queue of the account, the first to come first: how many.
+   * Those that go are in one queue or the other at any time, never in both.
+   */
+  move(accountId: string, queueId: string, to: { queueId: string; max: number }): Promise<{ moved: number }>;
   purge(accountId: string, queueId: string): Promise<void>;
   /** When the last purge was, ISO time. */
   lastPurge(accountId: string, queueId: string): Promise<string | undefined>;

@@ -191,6 +191,45 @@ export const sweep = transaction("queues.sweep", (db, { now }: { now: number }):
   return { more: true };
 });
 
+/** Moves messages to another queue of the account, where they are as new as any other. */
+export const move = transaction(
+  "queues.move",
+  (
+    db,
+    { num, rows, to, now }: { num: number; rows: readonly number[]; to: number; now: number },
+  ): { count: number } => {
+    const there = db.prepare("SELECT 1 FROM queue_messages WHERE id = ? AND queue = ?");
+    const found = rows.filter((id) => there.get(id, num));
+    const { count, bytes } = removeMessages(db, num, copyMessages(db, { rows: found, to, now }));
+    addToBacklog(db, num, { count: -count, bytes: -bytes });
+    return { count };
+  },
+);
+
+/** Puts copies of messages into the queue `to`: which ones, for their bytes may be gone. Each keeps its id and its time; retention and tries begin anew. */
+function copyMessages(
+  db: WriteConnection,
+  { rows, to, now }: { rows: readonly number[]; to: number; now: number },
+): number[] {
+  const copied: number[] = [];
+  const whole = db.prepare(`SELECT ${messageColumns} FROM ${messageTables} WHERE m.id = ?`);
+  for (const id of rows) {
+    const row = whole.get(id);
+    const body = row?.["body"];
+    if (!row || !(body instanceof Uint8Array)) continue;
+    const message = {
+      uid: String(row["uid"]),
+      contentType: String(row["content_type"]),
+      body,
+      crc: Number(row["crc"]),
+    };
+    insertMessage(db, message, { num: to, visibleAt: now, now, sentAt: Number(row["sent_at"]) });
+    addToBacklog(db, to, { count: 1, bytes: body.length });
+    copied.push(id);
+  }
+  return copied;
+}
+
 /** Moves messages to the dead letter queue, which is made when it is missing; without one they are dropped. */
 function bury(
   db: WriteConnection,
@@ -199,23 +238,7 @@ function bury(
   if (rows.length === 0) return [];
   const to =
     rule.deadLetterQueue === undefined ? undefined : deadLetterQueue(db, { num, name: rule.deadLetterQueue, now });
-  if (to !== undefined) {
-    const whole = db.prepare(`SELECT ${messageColumns} FROM ${messageTables} WHERE m.id = ?`);
-    for (const id of rows) {
-      const row = whole.get(id);
-      const body = row?.["body"];
-      if (!row || !(body instanceof Uint8Array)) continue;
-      // It keeps its id and its time; it is as new there as any other (retention and tries begin anew).
-      const message = {
-        uid: String(row["uid"]),
-        contentType: String(row["content_type"]),
-        body,
-        crc: Number(row["crc"]),
-      };
-      insertMessage(db, message, { num: to, visibleAt: now, now, sentAt: Number(row["sent_at"]) });
-      addToBacklog(db, to, { count: 1, bytes: body.length });
-    }
-  }
+  if (to !== undefined) copyMessages(db, { rows, to, now });
   const { count, bytes } = removeMessages(db, num, rows);
   addToBacklog(db, num, { count: -count, bytes: -bytes });
   return to === undefined ? [] : [to];

@@ -19,6 +19,7 @@ export const queuesSchema: DatabaseSchema = {
     messages.lease,
     messages.settleLeases,
     messages.removeByUid,
+    messages.move,
     messages.sweep,
   ],
 };
