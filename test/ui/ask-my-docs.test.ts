@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { mkdir, readFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { TextReader, Uint8ArrayWriter, ZipWriter } from "@zip.js/zip.js";
 import { type Browser, chromium, type Locator, type Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { ask } from "./ask.ts";
@@ -111,6 +112,30 @@ describe.skipIf(missing !== "")(`ask-my-docs in a browser${missing}`, () => {
     for (const name of ["minutes.md", "figures.csv"])
       await page.getByRole("button", { name: `Ask about ${name}` }).waitFor();
     expect(await page.getByRole("list", { name: "Documents" }).getByRole("listitem").count()).toBe(3);
+  });
+
+  test("imports a ZIP file, and says so when it is none", async () => {
+    const zip = new ZipWriter(new Uint8ArrayWriter());
+    for (const name of ["letters/one.txt", "letters/two.txt"]) await zip.add(name, new TextReader(`This is ${name}.`));
+    const buffer = Buffer.from(await zip.close());
+    const chooser = page.getByLabel("Import a ZIP file");
+    await chooser.setInputFiles({ name: "letters.zip", mimeType: "application/zip", buffer });
+    const imports = page.getByRole("list", { name: "Imports" });
+    await imports.getByText("2 files are documents now.").waitFor();
+    for (const name of ["one.txt", "two.txt"]) {
+      await documentRow(name).waitFor();
+      await page.getByRole("button", { name: `Ask about ${name}` }).waitFor();
+    }
+    await takePictures(page, "documents-import");
+    await imports.getByRole("button", { name: "Hide the import of letters.zip" }).click();
+    await chooser.setInputFiles({ name: "no.zip", mimeType: "application/zip", buffer: Buffer.from("no archive") });
+    await imports.getByText("This is not a ZIP file that can be read.").waitFor();
+    await imports.getByRole("button", { name: "Hide the import of no.zip" }).click();
+    for (const name of ["one.txt", "two.txt"]) {
+      await page.getByRole("button", { name: `Delete ${name}` }).click();
+      await page.getByRole("dialog").getByRole("button", { name: "Delete" }).click();
+      await documentRow(name).waitFor({ state: "detached" });
+    }
   });
 
   test("shows how far an upload is, and stops it when asked", async () => {

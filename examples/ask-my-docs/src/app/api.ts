@@ -1,6 +1,7 @@
 import {
   answerHeaders,
   type Account,
+  type ArchiveImport,
   type Document,
   type DocumentLink,
   type DocumentList,
@@ -37,6 +38,8 @@ export const api = {
   renameDocument: (id: string, name: string) => request<Document>("PATCH", `/documents/${id}`, { name }),
   deleteDocument: (id: string) => request<void>("DELETE", `/documents/${id}`),
   linkToDocument: (id: string) => request<DocumentLink>("POST", `/documents/${id}/link`),
+  archiveImport: (id: string, signal: AbortSignal) =>
+    request<ArchiveImport>("GET", `/imports/${id}`, undefined, signal),
   documentAddress: (id: string) => `/api/documents/${id}/file`,
 
   costs: (signal: AbortSignal) => request<FeatureCost[]>("GET", "/costs", undefined, signal),
@@ -49,11 +52,22 @@ export const api = {
   deleteNote: (id: string) => request<void>("DELETE", `/notes/${id}`),
 };
 
+type OnProgress = (sent: number) => void;
+
+export function upload(file: File, onProgress: OnProgress, signal: AbortSignal): Promise<Document> {
+  return sendFile("/documents", file, onProgress, signal);
+}
+
+/** Sends an archive, whose files become documents later. */
+export function uploadArchive(file: File, onProgress: OnProgress, signal: AbortSignal): Promise<ArchiveImport> {
+  return sendFile("/imports", file, onProgress, signal);
+}
+
 /** Sends one file. `fetch` cannot tell how far an upload is, so this is an XMLHttpRequest. */
-export function upload(file: File, onProgress: (sent: number) => void, signal: AbortSignal): Promise<Document> {
-  const { promise, resolve, reject } = Promise.withResolvers<Document>();
+function sendFile<Answer>(path: string, file: File, onProgress: OnProgress, signal: AbortSignal): Promise<Answer> {
+  const { promise, resolve, reject } = Promise.withResolvers<Answer>();
   const sending = new XMLHttpRequest();
-  sending.open("POST", `/api/documents?${new URLSearchParams({ name: file.name })}`);
+  sending.open("POST", `/api${path}?${new URLSearchParams({ name: file.name })}`);
   sending.setRequestHeader("content-type", file.type || "application/octet-stream");
   sending.responseType = "json";
   sending.upload.onprogress = ({ loaded }) => onProgress(loaded);

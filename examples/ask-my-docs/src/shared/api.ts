@@ -19,6 +19,20 @@ export interface DocumentList {
   usedBytes: number;
 }
 
+/** An archive that becomes documents. */
+export interface ArchiveImport {
+  id: string;
+  name: string;
+  /** Files that become documents; null until the archive was looked into. */
+  files: number | null;
+  imported: number;
+  /** Files there is no room for. */
+  leftOut: number;
+  /** Why it did not work, for people. */
+  problem: string | null;
+  endedAt: number | null;
+}
+
 export interface DocumentLink {
   url: string;
   expiresAt: number;

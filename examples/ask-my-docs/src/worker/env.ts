@@ -1,3 +1,4 @@
+import type { ImportRequest } from "./archives/import-archive.ts";
 import type { ToRead } from "./reading/queue.ts";
 
 /** What wrangler.jsonc and `wrangler secret put` give to the Worker. */
@@ -7,6 +8,8 @@ export interface Env {
   UPLOADS: R2Bucket;
   /** Documents that are to be read, so that they can be asked. */
   READING: Queue<ToRead>;
+  /** Takes archives apart into documents. */
+  IMPORTS: Workflow<ImportRequest>;
   AI: Ai;
   JWT_SECRET: string;
   ENVIRONMENT: string;

@@ -3,6 +3,8 @@ import { csrf } from "hono/csrf";
 import { secureHeaders } from "hono/secure-headers";
 import { accounts } from "./accounts/routes.ts";
 import { documents } from "./documents/routes.ts";
+import { archives } from "./archives/routes.ts";
+import { writeDigests } from "./digest/digest.ts";
 import type { App, Env } from "./env.ts";
 import { answerError, errors } from "./errors.ts";
 import { notes } from "./notes/routes.ts";
@@ -26,6 +28,7 @@ api.get("/health", async (c) => {
 });
 api.route("/", accounts);
 api.route("/documents", documents);
+api.route("/imports", archives);
 api.route("/notes", notes);
 api.route("/questions", questions);
 api.route("/costs", costs);
@@ -35,4 +38,9 @@ api.notFound(() => {
 });
 api.onError(answerError);
 
-export default { fetch: api.fetch, queue: readDocuments } satisfies ExportedHandler<Env, ToRead>;
+export { ImportArchive } from "./archives/import-archive.ts";
+
+export default { fetch: api.fetch, queue: readDocuments, scheduled: writeDigests } satisfies ExportedHandler<
+  Env,
+  ToRead
+>;

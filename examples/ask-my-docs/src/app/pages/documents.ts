@@ -5,6 +5,7 @@ import { element } from "../dom.ts";
 import { sizeText } from "../format.ts";
 import type { Page } from "../page.ts";
 import { createDocumentRow } from "./document-row.ts";
+import { createArchiveImport } from "./archive-import.ts";
 import { acceptDrops, createUploads } from "./uploads.ts";
 
 /** Everything that was uploaded, the newest first, and the place to drop more. */
@@ -21,12 +22,14 @@ export function documentsPage(): Page {
   const shown = new Map<string, Document>();
 
   const uploads = createUploads(add, left.signal);
+  const archive = createArchiveImport(load, left.signal);
   const page = element(
     "section",
     { className: "documents" },
     element("div", { className: "heading" }, element("h1", {}, "Documents"), usage),
-    createDropZone(uploads.add),
+    createDropZone(uploads.add, archive.button),
     uploads.element,
+    archive.list,
     list,
     empty,
   );
@@ -70,7 +73,7 @@ export function documentsPage(): Page {
   }
 }
 
-function createDropZone(onFiles: (files: Iterable<File>) => void): HTMLElement {
+function createDropZone(onFiles: (files: Iterable<File>) => void, ...others: HTMLElement[]): HTMLElement {
   const input = element("input", { type: "file", multiple: true, className: "visually-hidden", id: "files" });
   input.onchange = () => {
     onFiles(input.files ?? []);
@@ -82,5 +85,6 @@ function createDropZone(onFiles: (files: Iterable<File>) => void): HTMLElement {
     input,
     element("label", { htmlFor: "files", className: "button" }, "Choose files"),
     element("span", { className: "muted" }, `or drop them here, up to ${sizeText(limits.uploadBytes)} each`),
+    ...others,
   );
 }
