@@ -46,7 +46,8 @@ async function bundleForWorkerd(file: string): Promise<void> {
       /^node(-internal)?:/,
       /^solum:/,
       /^\/workerd\//,
-      /^\.\/(user|d1|workflows)\.js$/,
+      /^\.\/(user|d1)\.js$/,
+      "workerd-workflows",
     ],
     logLevel: "warn",
   });

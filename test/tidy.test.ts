@@ -24,7 +24,9 @@ const layers: Record<string, readonly string[]> = {
 /** A product may see another only through an edge that stands here. One way, few, each with its reason. */
 const productEdges: Record<string, readonly string[]> = {
   // An upload checks that what it binds exists, and a version names its bindings' targets.
-  workers: ["kv", "r2", "d1", "queues", "durable-objects"],
+  workers: ["kv", "r2", "d1", "queues", "durable-objects", "workflows"],
+  // Instances live among a Worker's objects, and schedules are cron's.
+  workflows: ["durable-objects", "cron"],
   // A route and a custom domain lead to a Worker, and a custom domain is not a bucket's.
   zones: ["workers", "r2"],
 };

@@ -31,7 +31,7 @@ export function openWorkflows(options: {
         const served = (deployment?.versions ?? []).filter(({ percentage }) => percentage > 0);
         const versions = await Promise.all(served.map(({ versionId }) => workers.findVersion(worker, versionId)));
         const [version] = versions.flatMap((one) => one ?? []).toSorted((a, b) => b.number - a.number);
-        return { id: worker.id, version };
+        return { id: worker.id, versionId: version?.id, exports: version?.runnable.exports ?? [] };
       },
     },
     start: async () => scheduler.start(),

@@ -23,6 +23,6 @@ declare module "cloudflare-internal:env" {
 
 declare module "node-internal:async_hooks" {
   // oxlint-disable-next-line typescript/consistent-type-imports -- an import statement would make this file a module, and its declarations its own.
-  const hooks: { AsyncLocalStorage: new () => import("#runtime/entry/runner.ts").Storage };
+  const hooks: { AsyncLocalStorage: new () => import("#runtime/entry/invocation.ts").Storage };
   export default hooks;
 }

@@ -13,6 +13,21 @@ export const brokerEntrypoint = "Broker";
 /** Message of the error that says: nothing of this call has begun, since this process is being replaced. */
 export const movedMessage = "solum: this object's process is being replaced";
 
+/** Keys of what a broker hands calls to as a whole, instead of to one of its objects. No namespace's id begins so. */
+export const wholeKeyPrefix = "w";
+
+/** Below this and such a key a broker answers by POST what is asked of it, JSON for JSON. */
+export const askPath = "/ask/";
+/** Answers of that: nothing of the request has begun, since the process makes room for another; or it has failed. */
+export const movedStatus = 503;
+export const askFailedStatus = 422;
+/** Of a request that failed: what was thrown. */
+export type AskFailure = { name: string; message: string };
+
+/** What answers there, under this name and the key. `busy`: how much is under way that no request waits for. */
+export const askedPrefix = "admin:";
+export type Asked = { ask(request: unknown): Promise<unknown>; busy(): Promise<number> };
+
 /** Method that answers when the process is about to be replaced. */
 export const watchMethod = "__solum_watch";
 

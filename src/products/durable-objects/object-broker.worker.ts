@@ -1,19 +1,18 @@
 import { WorkerEntrypoint } from "cloudflare:workers";
 import {
+  askedPrefix,
+  askFailedStatus,
+  askPath,
   drainPath,
   movedMessage,
+  movedStatus,
   updatedText,
   watchMethod,
+  wholeKeyPrefix,
+  type AskFailure,
+  type Asked,
   type BrokerProps,
 } from "#products/durable-objects/broker-protocol.ts";
-import { isWorkflowKey } from "#products/workflows/key.ts";
-import {
-  movedStatus,
-  workflowFailedStatus,
-  workflowPath,
-  type WorkflowFailure,
-  type WorkflowRequest,
-} from "#products/workflows/workflow-protocol.ts";
 import { localReads, reach, remotePath } from "#products/durable-objects/remote-path.ts";
 
 /**
@@ -47,8 +46,7 @@ export class Broker extends WorkerEntrypoint<Env> {
     const isLocal = localReads();
     const stub = () => {
       if (!binding) throw new Error(movedMessage);
-      // What stands for a Workflow stands for all of it.
-      if (isWorkflowKey(namespace)) return binding;
+      if (namespace.startsWith(wholeKeyPrefix)) return binding;
       const objects = binding as DurableObjectNamespace;
       return (name === undefined ? objects.get(objects.idFromString(id)) : objects.getByName(name)) as object;
     };
@@ -68,25 +66,23 @@ export class Broker extends WorkerEntrypoint<Env> {
   }
 }
 
-type WorkflowAdminStub = { ask(request: WorkflowRequest): Promise<unknown>; busy(): Promise<number> };
-
-async function askWorkflow(env: Env, key: string, request: Request): Promise<Response> {
-  const admin = env[`admin:${key}`] as WorkflowAdminStub | undefined;
-  if (!admin) return new Response(movedMessage, { status: movedStatus });
-  const wanted: WorkflowRequest = await request.json();
+async function ask(env: Env, key: string, request: Request): Promise<Response> {
+  const asked = env[askedPrefix + key] as Asked | undefined;
+  if (!asked) return new Response(movedMessage, { status: movedStatus });
+  const wanted: unknown = await request.json();
   try {
-    return Response.json((await counted(async () => admin.ask(wanted))) ?? null);
+    return Response.json((await counted(async () => asked.ask(wanted))) ?? null);
   } catch (error) {
     const { name, message } = error instanceof Error ? error : new Error(String(error));
     if (message === movedMessage) return new Response(movedMessage, { status: movedStatus });
-    return Response.json({ name, message } satisfies WorkflowFailure, { status: workflowFailedStatus });
+    return Response.json({ name, message } satisfies AskFailure, { status: askFailedStatus });
   }
 }
 
-/** What Workflows do that no request waits for. */
-async function busyWorkflows(env: Env): Promise<number> {
-  const name = Object.keys(env).find((one) => one.startsWith("admin:"));
-  return name === undefined ? 0 : (env[name] as WorkflowAdminStub).busy();
+/** What goes on that no request waits for; it is the same for all that can be asked. */
+async function busy(env: Env): Promise<number> {
+  const name = Object.keys(env).find((one) => one.startsWith(askedPrefix));
+  return name === undefined ? 0 : (env[name] as Asked).busy();
 }
 
 async function watch(): Promise<string> {
@@ -110,11 +106,11 @@ async function counted<T>(work: () => Promise<T>): Promise<T> {
   }
 }
 
-/** What the supervisor asks: how much is under way, and to begin nothing more. What the API asks: anything about a Workflow. */
+/** What the supervisor asks: how much is under way, and to begin nothing more. What the API asks goes to whoever knows. */
 export default {
   async fetch(request: Request, env: Env): Promise<Response> {
     const { pathname, searchParams } = new URL(request.url);
-    if (pathname.startsWith(workflowPath)) return askWorkflow(env, pathname.slice(workflowPath.length), request);
+    if (pathname.startsWith(askPath)) return ask(env, pathname.slice(askPath.length), request);
     const watched = watchers.size;
     if (pathname === drainPath) {
       draining = true;
@@ -127,6 +123,6 @@ export default {
       do await scheduler.wait(limits.quietMs);
       while (Date.now() - lastCallMs < limits.quietMs && Date.now() < quietEnd);
     }
-    return Response.json({ ...calls, watched, busy: await busyWorkflows(env) });
+    return Response.json({ ...calls, watched, busy: await busy(env) });
   },
 };

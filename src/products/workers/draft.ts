@@ -101,7 +101,7 @@ export async function draftVersion(
       workerId: worker.id,
       scriptName: worker.name,
       exported,
-      bindings: plan.resolved,
+      bindings: plan.resolved.filter((binding) => binding.type === "workflow"),
     }),
   };
   return {

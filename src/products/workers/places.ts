@@ -1,6 +1,7 @@
 import type { Reader } from "#db/schema.ts";
 import { ownerOf } from "#products/durable-objects/store.ts";
-import type { OwnWorkflow, ResolvedBinding, RunnableVersion } from "#products/workers/runnable.ts";
+import type { ResolvedBinding, RunnableVersion } from "#products/workers/runnable.ts";
+import type { OwnWorkflow } from "#products/workflows/schema.ts";
 import { placeOfWorkflow, workflowsOf } from "#products/workflows/store.ts";
 
 type NamespaceBinding = ResolvedBinding & { type: "durable_object_namespace" };

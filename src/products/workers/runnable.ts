@@ -1,4 +1,4 @@
-import type { WorkflowSettings } from "#products/workflows/schema.ts";
+import type { OwnWorkflow, WorkflowTarget } from "#products/workflows/schema.ts";
 
 /**
  * All that starting a version needs, and nothing that changes while it runs. Immutable, like the version it comes from;
@@ -28,8 +28,6 @@ export type RunnableVersion = {
   /** Workflows that the Worker has and the version can run, bound or not. */
   ownWorkflows: readonly OwnWorkflow[];
 };
-
-export type OwnWorkflow = { workflowId: string; name: string; className: string; settings: WorkflowSettings };
 
 /** The objects of one of the Worker's classes. */
 export type OwnNamespace = { namespaceId: string; className: string; sqlite: boolean };
@@ -78,14 +76,7 @@ export type ResolvedBinding = { name: string } & (
   /** The account's gateways. */
   | { type: "ai" }
   | { type: "vectorize"; indexId: string }
-  /** `script`: the Worker that was named, or this one. By name, as on Cloudflare; `placed` is where it is now, if it is. */
-  | {
-      type: "workflow";
-      workflow: string;
-      className: string;
-      script: string;
-      placed?: { workflowId: string; owner: string };
-    }
+  | ({ type: "workflow" } & WorkflowTarget)
   /** `owner`: id of the Worker that has the objects, this one or another. */
   | { type: "durable_object_namespace"; namespaceId: string; className: string; sqlite: boolean; owner: string }
   /** Service-worker format only; the bytes are a module of the version. */

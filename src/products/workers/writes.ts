@@ -1,6 +1,7 @@
 import { transaction, type DatabaseSchema, type WriteConnection } from "#db/schema.ts";
 import { applyMigrations, deleteObjectsOf, type ObjectChanges } from "#products/durable-objects/writes.ts";
 import { registerWorkflows } from "#products/workflows/writes.ts";
+import type { RunnableVersion } from "#products/workers/runnable.ts";
 import { workerErrors } from "#products/workers/errors.ts";
 import { limits, type Deployment, type ScriptSettings, type Version, type Worker } from "#products/workers/schema.ts";
 
@@ -61,11 +62,16 @@ export const commitVersion = transaction(
     const addSecret = db.prepare("INSERT INTO version_secrets (version_id, name, sealed) VALUES (?, ?, ?)");
     for (const secret of secrets) addSecret.run(id, secret.name, secret.sealed);
     if (deployment) insertDeployment(db, worker.accountId, deployment);
-    if (deployment) registerWorkflows(db, { runnable, now: deployment.createdOn });
+    if (deployment) deployWorkflows(db, runnable, deployment.createdOn);
     if (previewAlias !== undefined) setPreviewAlias(db, worker.id, { alias: previewAlias, versionId: id, number });
     return number;
   },
 );
+
+function deployWorkflows(db: WriteConnection, version: RunnableVersion, now: string): void {
+  const targets = version.bindings.filter((binding) => binding.type === "workflow");
+  registerWorkflows(db, { ...version, targets, now });
+}
 
 function setPreviewAlias(
   db: WriteConnection,
@@ -94,7 +100,7 @@ export const commitDeployment = transaction(
     const update = db.prepare("UPDATE versions SET runnable = ? WHERE id = ? AND worker_id = ?");
     for (const { id, runnable } of versions) update.run(JSON.stringify(runnable), id, deployment.workerId);
     insertDeployment(db, accountId, deployment);
-    for (const { runnable } of versions) registerWorkflows(db, { runnable, now: deployment.createdOn });
+    for (const { runnable } of versions) deployWorkflows(db, runnable, deployment.createdOn);
   },
 );
 

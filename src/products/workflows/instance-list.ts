@@ -9,7 +9,7 @@ import {
 type Row = Record<string, unknown>;
 /** An object's SQL, as far as it is used. */
 type Sql = {
-  exec(query: string, ...values: (string | number | null)[]): Iterable<Row> & { one(): Row };
+  exec: (query: string, ...values: (string | number | null)[]) => Iterable<Row> & { one(): Row };
 };
 
 /** A Workflow's instances, in an object of their own beside them: the engine cannot list them. */

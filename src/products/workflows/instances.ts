@@ -6,12 +6,8 @@ import { messageOf, systemCode } from "#core/errors.ts";
 import { workflowErrors } from "#products/workflows/errors.ts";
 import { workflowKey } from "#products/workflows/key.ts";
 import type { Workflow } from "#products/workflows/schema.ts";
-import {
-  movedStatus,
-  workflowPath,
-  type WorkflowFailure,
-  type WorkflowRequest,
-} from "#products/workflows/workflow-protocol.ts";
+import { askPath, movedStatus, type AskFailure } from "#products/durable-objects/broker-protocol.ts";
+import type { WorkflowRequest } from "#products/workflows/workflow-protocol.ts";
 
 const limits = {
   /** How long a process that makes room for another is asked again. */
@@ -51,7 +47,7 @@ export function workflowInstances(wake: (workerId: string) => Promise<string>): 
   return {
     close: () => agent.destroy(),
     async ask(workflow, wanted) {
-      const path = workflowPath + workflowKey(workflow.id);
+      const path = askPath + workflowKey(workflow.id);
       const body = JSON.stringify(wanted);
       const end = performance.now() + limits.movedMs;
       for (;;) {
@@ -78,7 +74,7 @@ function toApiError(error: unknown): unknown {
 
 /** What the engine threw, as the API says it. */
 function failureOf(body: string) {
-  const { message } = JSON.parse(body) as WorkflowFailure;
+  const { message } = JSON.parse(body) as AskFailure;
   const code = /\((instance\.[a-z_]+)\)/.exec(message)?.[1] ?? /\binstance\.[a-z_]+/.exec(message)?.[0];
   switch (code) {
     case "instance.not_found":

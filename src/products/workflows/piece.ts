@@ -1,8 +1,9 @@
 import { embed, type CapnpValue } from "#core/capnp-text.ts";
 import type { WorkerScriptName } from "#core/entry.ts";
+import { askedPrefix } from "#products/durable-objects/broker-protocol.ts";
 import { frontNamespaceBinding, objectsDisk, type OwnedWorkflows } from "#products/durable-objects/front-piece.ts";
-import type { OwnWorkflow, ResolvedBinding } from "#products/workers/runnable.ts";
 import { workflowFolder, workflowKey } from "#products/workflows/key.ts";
+import type { OwnWorkflow, WorkflowTarget } from "#products/workflows/schema.ts";
 import {
   adminEntrypoint,
   bindingEntrypoint,
@@ -14,14 +15,16 @@ import {
 } from "#products/workflows/workflow-protocol.ts";
 
 type File = { name: string; script: WorkerScriptName };
-type WorkflowBinding = ResolvedBinding & { type: "workflow" };
 
 const compatibilityDate = "2026-11-01";
 const hostScript = "workflow-host.js";
 const proxyScript = "workflow-proxy.js";
 
 /** A Workflow in `env`: the engine's own where its instances are, else one that reaches them. */
-export function workflowBinding({ name, workflow, placed }: WorkflowBinding, isLocal: boolean): CapnpValue {
+export function workflowBinding(
+  { name, workflow, placed }: WorkflowTarget & { name: string },
+  isLocal: boolean,
+): CapnpValue {
   const key = placed && workflowKey(placed.workflowId);
   return wrapped(
     name,
@@ -73,7 +76,7 @@ export function ownerWorkflows(
   const host = {
     modules: [
       { name: hostScript, esModule: embed(hostScript) },
-      { name: "workflows.js", bundled: "/workerd/workflows.js" },
+      { name: "workerd-workflows", bundled: "/workerd/workflows.js" },
     ],
     compatibilityDate,
     durableObjectStorage: { localDisk: objectsDisk },
@@ -97,7 +100,7 @@ export function ownerWorkflows(
     services: [{ name: hostService, worker: host }],
     brokerBindings: keyed.flatMap(({ key }) => [
       { name: key, service: localService(key) },
-      { name: `admin:${key}`, service: admin(key) },
+      { name: askedPrefix + key, service: admin(key) },
     ]),
     files: [{ name: hostScript, script: "workflow-host" }],
   };

@@ -1,5 +1,4 @@
-import type { OwnWorkflow, ResolvedBinding } from "#products/workers/runnable.ts";
-import type { Workflow } from "#products/workflows/schema.ts";
+import type { OwnWorkflow, Workflow, WorkflowTarget } from "#products/workflows/schema.ts";
 
 /** The Workflows that a Worker will have once a version with these bindings is deployed, in the order in which they are read back. */
 export function plannedWorkflows(
@@ -8,7 +7,7 @@ export function plannedWorkflows(
     workerId: string;
     scriptName: string;
     exported: readonly string[];
-    bindings: readonly ResolvedBinding[];
+    bindings: readonly WorkflowTarget[];
   },
 ): OwnWorkflow[] {
   const { workerId, scriptName, exported, bindings } = version;
@@ -16,7 +15,7 @@ export function plannedWorkflows(
   for (const { id, name, className, settings, ...workflow } of all)
     if (workflow.workerId === workerId) planned.set(name, { workflowId: id, name, className, settings });
   for (const binding of bindings) {
-    if (binding.type !== "workflow" || binding.script !== scriptName || binding.placed?.owner !== workerId) continue;
+    if (binding.script !== scriptName || binding.placed?.owner !== workerId) continue;
     const { workflow: name, className, placed } = binding;
     const settings = all.find(({ id }) => id === placed.workflowId)?.settings ?? {};
     planned.set(name, { workflowId: placed.workflowId, name, className, settings });

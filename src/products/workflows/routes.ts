@@ -1,7 +1,6 @@
 import { accountOf, createRoutes, ok, pageOf, param, readJson, type Api, type ApiContext } from "#http/app.ts";
 import { paginate } from "#http/envelope.ts";
 import { parseCron } from "#products/cron/expression.ts";
-import type { Version } from "#products/workers/schema.ts";
 import { workflowErrors } from "#products/workflows/errors.ts";
 import { instanceRoutes, listInstances } from "#products/workflows/instance-routes.ts";
 import type { Instances } from "#products/workflows/instances.ts";
@@ -11,8 +10,11 @@ import type { WorkflowStore } from "#products/workflows/store.ts";
 export type WorkflowParts = {
   store: WorkflowStore;
   instances: Instances;
-  /** The Worker of a name, with the version that its objects run. */
-  findWorker: (accountId: string, name: string) => Promise<{ id: string; version: Version | undefined } | undefined>;
+  /** The Worker of a name, with the version whose code its Workflows run; undefined parts when none is deployed. */
+  findWorker: (
+    accountId: string,
+    name: string,
+  ) => Promise<{ id: string; versionId: string | undefined; exports: readonly string[] } | undefined>;
   /** Resolves when processes know which Workflows there are. */
   settle: () => Promise<void>;
   /** Which schedules there are has changed. */
@@ -44,7 +46,7 @@ export function workflowRoutes(parts: WorkflowParts): Api {
     (await isRunnable(workflow)) ? instances.ask(workflow, { op: "counts" }) : {};
   const isRunnable = async ({ accountId, scriptName, workerId, className }: Workflow): Promise<boolean> => {
     const worker = await findWorker(accountId, scriptName);
-    return worker?.id === workerId && (worker.version?.runnable.exports.includes(className) ?? false);
+    return worker?.id === workerId && worker.exports.includes(className);
   };
 
   app.get("/", async (c) => {
@@ -67,8 +69,7 @@ export function workflowRoutes(parts: WorkflowParts): Api {
     const accountId = accountOf(c);
     const worker = await findWorker(accountId, scriptName);
     if (!worker) throw workflowErrors.scriptNotFound(scriptName);
-    if (!worker.version?.runnable.exports.includes(className))
-      throw workflowErrors.classNotFound(scriptName, className);
+    if (!worker.exports.includes(className)) throw workflowErrors.classNotFound(scriptName, className);
     const crons = (body.schedules ?? []).map(({ cron }) => cron);
     for (const cron of crons) if (!parseCron(cron)) throw workflowErrors.invalidCron(cron);
     const { success_retention: success, error_retention: error } = body.default_retention ?? {};
@@ -92,7 +93,7 @@ export function workflowRoutes(parts: WorkflowParts): Api {
       ...baseJson(workflow),
       is_deleted: 0,
       terminator_running: 0,
-      version_id: worker.version.id,
+      version_id: worker.versionId,
     });
   });
 

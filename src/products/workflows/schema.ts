@@ -51,6 +51,19 @@ export type WorkflowSettings = {
   jurisdiction?: string;
 };
 
+/** One that a Worker has and a version of it can run. */
+export type OwnWorkflow = { workflowId: string; name: string; className: string; settings: WorkflowSettings };
+
+/** What a binding leads to, by name, as on Cloudflare. */
+export type WorkflowTarget = {
+  workflow: string;
+  className: string;
+  /** The Worker that was named, or the binding's own. */
+  script: string;
+  /** Where it is now, if there is one: `owner` is the id of its Worker. */
+  placed?: { workflowId: string; owner: string };
+};
+
 export type Workflow = {
   /** A UUID. */
   id: string;

@@ -1,3 +1,5 @@
+// oxlint-disable-next-line typescript/triple-slash-reference -- declares a module; there is nothing to import.
+/// <reference path="./workflow-engine.worker.ts" />
 import { WorkerEntrypoint } from "cloudflare:workers";
 import { instanceDetails, type HistoryEvent, type Snapshot } from "#products/workflows/instance-details.ts";
 import { InstanceList } from "#products/workflows/instance-list.ts";
@@ -11,7 +13,7 @@ import {
 } from "#products/workflows/instance-record.ts";
 import { limits as workflowLimits } from "#products/workflows/schema.ts";
 import type { NewInstance, WorkflowRequest } from "#products/workflows/workflow-protocol.ts";
-import { Engine as WorkerdEngine, WorkflowBinding } from "./workflows.js";
+import { Engine as WorkerdEngine, WorkflowBinding } from "workerd-workflows";
 
 /**
  * In an owner process: workerd's own Workflows engine, and around it what it lacks: a list of instances, where each came from,

@@ -14,9 +14,6 @@ export const workflowObject = "workflow";
 /** Of the proxy. `key` is missing while there is no Workflow of that name. */
 export type ProxyProps = { workflow: string; key?: string };
 
-/** Below this and a Workflow's key an owner's broker answers what the API asks of it, by POST. */
-export const workflowPath = "/workflows/";
-
 export type NewInstance = {
   id?: string | undefined;
   params?: unknown;
@@ -42,10 +39,3 @@ export type WorkflowRequest =
   | { op: "sendEvent"; id: string; type: string; payload: unknown }
   | { op: "terminateAll" }
   | { op: "deleteBatch"; ids: readonly string[] };
-
-/** Answers of that door: nothing of the request has begun, since the process makes room for another; it has failed. */
-export const movedStatus = 503;
-export const workflowFailedStatus = 422;
-
-/** Of a request that failed: what was thrown. */
-export type WorkflowFailure = { name: string; message: string };

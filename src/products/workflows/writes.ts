@@ -1,8 +1,7 @@
 import { newUuid } from "#core/ids.ts";
 import { transaction, type DatabaseSchema, type WriteConnection } from "#db/schema.ts";
-import type { RunnableVersion } from "#products/workers/runnable.ts";
 import { workflowErrors } from "#products/workflows/errors.ts";
-import { limits, type WorkflowSettings } from "#products/workflows/schema.ts";
+import { limits, type WorkflowSettings, type WorkflowTarget } from "#products/workflows/schema.ts";
 
 export type NewWorkflow = {
   accountId: string;
@@ -37,14 +36,21 @@ export const putWorkflow = transaction("workflows.put", (db, workflow: NewWorkfl
   return id;
 });
 
+export type DeployedVersion = {
+  accountId: string;
+  workerId: string;
+  scriptName: string;
+  versionId: string;
+  /** What its bindings lead to. */
+  targets: readonly WorkflowTarget[];
+  now: string;
+};
+
 /** A deployed version's own Workflows: those that nobody has become its Worker's (what `putWorkflow` then says in full). */
-export function registerWorkflows(
-  db: WriteConnection,
-  { runnable, now }: { runnable: RunnableVersion; now: string },
-): void {
-  const { accountId, workerId, scriptName, versionId, bindings } = runnable;
-  for (const binding of bindings) {
-    if (binding.type !== "workflow" || binding.script !== scriptName) continue;
+export function registerWorkflows(db: WriteConnection, version: DeployedVersion): void {
+  const { accountId, workerId, scriptName, versionId, targets, now } = version;
+  for (const binding of targets) {
+    if (binding.script !== scriptName) continue;
     const known = find(db, accountId, binding.workflow);
     const { workflow: name, className } = binding;
     const planned = binding.placed?.workflowId;

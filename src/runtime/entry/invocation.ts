@@ -200,3 +200,9 @@ export class Recorder {
     (to.logs ??= []).push(`{"level":"warn","message":[${stringify(text)}],"timestamp":${this.#now()}}`);
   }
 }
+
+/** `AsyncLocalStorage` as far as it is used. */
+export type Storage = {
+  run<A extends unknown[], R>(store: Invocation | undefined, callback: (...args: A) => R, ...args: A): R;
+  getStore(): Invocation | undefined;
+};

@@ -1,5 +1,5 @@
 import type { Invocation } from "#runtime/entry/invocation.ts";
-import type { Storage } from "#runtime/entry/runner.ts";
+import type { Storage } from "#runtime/entry/invocation.ts";
 
 const { apply } = Reflect;
 

@@ -1,11 +1,5 @@
 import { isWorkflowRest, stepWithin } from "#runtime/entry/workflow-step.ts";
-import type { Invocation, Recorder } from "#runtime/entry/invocation.ts";
-
-/** `AsyncLocalStorage` as far as it is used. */
-export type Storage = {
-  run<A extends unknown[], R>(store: Invocation | undefined, callback: (...args: A) => R, ...args: A): R;
-  getStore(): Invocation | undefined;
-};
+import type { Invocation, Recorder, Storage } from "#runtime/entry/invocation.ts";
 
 // User code may replace these later; what runs around it must not notice.
 const { apply } = Reflect;

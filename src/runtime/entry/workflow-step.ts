@@ -1,5 +1,4 @@
-import type { Invocation } from "#runtime/entry/invocation.ts";
-import type { Storage } from "#runtime/entry/runner.ts";
+import type { Invocation, Storage } from "#runtime/entry/invocation.ts";
 
 const { apply } = Reflect;
 
