@@ -127,7 +127,10 @@ function before(env: unknown, ctx: unknown): void {
   hidden = true;
   takeFrom(env);
   const { exports } = (ctx ?? {}) as { exports?: object };
-  for (const list of [internalEnv.getCurrentExports(), exports]) if (list) Reflect.deleteProperty(list, probeExport);
+  for (const list of [internalEnv.getCurrentExports(), exports]) {
+    if (!list) continue;
+    for (const name of Object.keys(list)) if (name.startsWith(probeExport)) Reflect.deleteProperty(list, name);
+  }
 }
 
 /** `ctx.exports` is made anew for each invocation, and has the bare classes where their objects live in another process. */

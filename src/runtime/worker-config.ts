@@ -6,7 +6,7 @@ import type { ModuleType, RunnableVersion } from "#products/workers/runnable.ts"
 import { assetsService, assetsServiceConfig } from "#runtime/assets-config.ts";
 import { bindingPieces, type ConfigFile, type PieceMakers } from "#runtime/binding-pieces.ts";
 import { entryLibrary, entryModule, mainModule, probeEntrypoint } from "#runtime/entry-module.ts";
-import { ownerWorkflows } from "#products/workflows/piece.ts";
+import { classNames, ownerWorkflows } from "#products/workflows/piece.ts";
 import { ownerObjects } from "#products/durable-objects/front-piece.ts";
 import { exportedNamespaces, reachedObjects } from "#runtime/object-pieces.ts";
 import {
@@ -68,7 +68,7 @@ export function workerConfig(accepted: RunnableVersion, options: WorkerConfigOpt
       service: userService,
       workflows: ownerWorkflows(version.ownWorkflows, { service: userService, versionId: version.versionId }),
     });
-  const program = programOf(version);
+  const program = programOf(version, objects ? classNames(version.ownWorkflows) : []);
   const { assets } = version;
   const hasCode = version.format !== "assets-only";
   const services: CapnpValue[] = [{ name: "internet", network: { allow: [] } }];
@@ -168,8 +168,10 @@ type Program = {
   files: ConfigFile[];
 };
 
-function programOf(version: RunnableVersion): Program {
-  if (version.format === "modules") return modulesProgram(version);
+type ClassName = ReturnType<typeof classNames>[number];
+
+function programOf(version: RunnableVersion, classes: readonly ClassName[]): Program {
+  if (version.format === "modules") return modulesProgram(version, classes);
   const probeFile: ConfigFile = { name: "probe.js", script: "probe" };
   const probe = { name: "probe", worker: moduleWorker("probe.js") };
   const program = { bindings: [], extensions: [], probe: "probe", sockets: [] };
@@ -185,7 +187,8 @@ function programOf(version: RunnableVersion): Program {
   };
 }
 
-function modulesProgram(version: RunnableVersion): Program {
+function modulesProgram(version: RunnableVersion, classes: readonly ClassName[]): Program {
+  const aliases = classes.flatMap(({ className, alias }) => (alias === undefined ? [] : [{ className, alias }]));
   const modules = version.modules.map((module, index) => ({
     name: module.name,
     [moduleField[module.type]]: embed(`m${index}`),
@@ -198,7 +201,7 @@ function modulesProgram(version: RunnableVersion): Program {
     probe: { name: userService, entrypoint: probeEntrypoint },
     sockets: [{ name: "named", service: { name: userService, entrypoint: probeEntrypoint } }],
     files: [
-      { name: "main.js", text: entryModule(version) },
+      { name: "main.js", text: entryModule(version, aliases) },
       { name: "entry.js", script: "entry" },
       ...version.modules.map(({ hash }, index) => ({ name: `m${index}`, hash })),
     ],

@@ -111,6 +111,33 @@ test("the limit of steps that the configuration gives", async () => {
   expect(status.error?.message).toMatch(/The limit of 3 steps has been reached/);
 });
 
+test("no more instances run at a time than the configuration says; the others are queued", async () => {
+  const ids = ["n0", "n1", "n2", "n3", "n4"];
+  const ask = async (path: string, body?: object) => {
+    const options = body ? { method: "POST", body: JSON.stringify(body) } : {};
+    return JSON.parse((await solum.request("orders.localhost", `/NARROW/${path}`, options)).text) as Status;
+  };
+  for (const id of ids) await ask("create", { id, params: { kind: "busy", ms: 1000 } });
+  await ask("create", { id: "rests", params: { kind: "nap", ms: 3_600_000 } });
+  const statuses = async () => Promise.all(ids.map(async (id) => (await ask(`status/${id}`)).status));
+  expect(await statuses()).toEqual(["running", "running", "queued", "queued", "queued"]);
+  await ask("terminate/n3", {});
+  await pollUntil({ ms: 10_000, everyMs: 20, what: "all to end" }, async () => {
+    const now = await statuses();
+    return now.every((status) => status === "complete" || status === "terminated") ? true : undefined;
+  });
+  expect((await statuses())[3]).toBe("terminated");
+  const beside = await Promise.all(ids.map(async (id) => (await ask(`status/${id}`)).output));
+  expect(beside.filter((count) => count !== null).every((count) => count === 1 || count === 2)).toBe(true);
+  // One that sleeps has its turn, and keeps nobody from theirs.
+  expect((await ask("status/rests")).status).toBe("waiting");
+  await ask("create", { id: "n5", params: { kind: "plain" } });
+  await ask("create", { id: "n6", params: { kind: "plain" } });
+  await pollUntil({ ms: 5000, everyMs: 20, what: "two beside it" }, async () =>
+    (await ask("status/n6")).status === "complete" ? true : undefined,
+  );
+});
+
 test("what a step logs is in the Worker's logs, and a rest is no exception there", async () => {
   const tail = solum.followWrangler(project, ["tail", "orders", "--format", "json"]);
   await pollUntil({ ms: 20_000, everyMs: 300, what: "the log of a step" }, async () => {

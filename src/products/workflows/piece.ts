@@ -60,6 +60,22 @@ export function frontWorkflows(keys: readonly string[]): { services: CapnpValue[
   return { services: [{ name: proxyService, worker }], files: [{ name: proxyScript, script: "workflow-proxy" }] };
 }
 
+/**
+ * Names by which a Worker's classes are known to the engine, which takes one Workflow of each: the first has the class's own name,
+ * those after it an alias.
+ */
+export function classNames(workflows: readonly OwnWorkflow[]): { className: string; alias: string | undefined }[] {
+  const seen = new Set<string>();
+  return workflows.map(({ className, workflowId }) => {
+    const alias = seen.has(className) ? aliasPrefix + workflowKey(workflowId) : undefined;
+    seen.add(className);
+    return { className, alias };
+  });
+}
+
+/** So begin names that the entry module takes out of what code sees. */
+const aliasPrefix = "__solum_";
+
 /** What an owner process has of its Worker's Workflows: workerd's engine, and for the broker how to reach them. */
 export function ownerWorkflows(
   workflows: readonly OwnWorkflow[],
@@ -72,6 +88,8 @@ export function ownerWorkflows(
     entrypoint: adminEntrypoint,
     props: { json: JSON.stringify({ workflow: key }) },
   });
+  const names = classNames(workflows);
+  const about = keyed.map(({ key, name, settings: { concurrency } }) => [key, { name, concurrency }] as const);
   const settings = keyed.map(({ key, settings: { steps, retention } }) => [key, { steps, retention }] as const);
   const host = {
     modules: [
@@ -82,7 +100,7 @@ export function ownerWorkflows(
     durableObjectStorage: { localDisk: objectsDisk },
     bindings: [
       { name: "VERSION", text: versionId },
-      { name: "NAMES", json: JSON.stringify(Object.fromEntries(keyed.map(({ key, name }) => [key, name]))) },
+      { name: "ABOUT", json: JSON.stringify(Object.fromEntries(about)) },
       { name: "WORKFLOWS", json: JSON.stringify(Object.fromEntries(settings)) },
       ...keyed.flatMap(({ key }) => [
         { name: `workflow:${key}`, durableObjectNamespace: { className: workflowFolder(key), serviceName: service } },
@@ -94,7 +112,11 @@ export function ownerWorkflows(
     worker: {
       workflowsEngine: {
         actorClass: { name: hostService, entrypoint: engineEntrypoint },
-        workflows: keyed.map(({ key, className }) => ({ className, name: key, bindingService: localService(key) })),
+        workflows: keyed.map(({ key }, at) => ({
+          className: names[at]?.alias ?? names[at]?.className ?? "",
+          name: key,
+          bindingService: localService(key),
+        })),
       },
     },
     services: [{ name: hostService, worker: host }],

@@ -82,6 +82,7 @@ export function workflowRoutes(parts: WorkflowParts): Api {
       crons,
       settings: {
         ...(body.limits?.steps === undefined ? {} : { steps: body.limits.steps }),
+        ...(body.concurrency?.limit === undefined ? {} : { concurrency: body.concurrency.limit }),
         ...(body.default_retention ? { retention: { success, error } } : {}),
         ...(body.jurisdiction ? { jurisdiction: body.jurisdiction } : {}),
       },

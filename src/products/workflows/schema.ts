@@ -47,6 +47,8 @@ export const workflowBody = z.looseObject({
 /** What a Workflow's instances run with, unless they say otherwise. Durations as they were given. */
 export type WorkflowSettings = {
   steps?: number;
+  /** Instances whose code runs at a time. */
+  concurrency?: number;
   retention?: { success?: number | string | undefined; error?: number | string | undefined };
   jurisdiction?: string;
 };

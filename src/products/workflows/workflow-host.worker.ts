@@ -1,6 +1,6 @@
 // oxlint-disable-next-line typescript/triple-slash-reference -- declares a module; there is nothing to import.
 /// <reference path="./workflow-engine.worker.ts" />
-import { WorkerEntrypoint } from "cloudflare:workers";
+import { RpcTarget, WorkerEntrypoint } from "cloudflare:workers";
 import { instanceDetails, type HistoryEvent, type Snapshot } from "#products/workflows/instance-details.ts";
 import { InstanceList } from "#products/workflows/instance-list.ts";
 import {
@@ -9,9 +9,12 @@ import {
   type InstanceOrigin,
   type InstanceRecord,
   type InstanceReport,
+  type InstanceStatus,
   type ListQuery,
 } from "#products/workflows/instance-record.ts";
 import { limits as workflowLimits } from "#products/workflows/schema.ts";
+import { Slots } from "#products/workflows/slots.ts";
+import { stepInTurn, type EngineStep } from "#products/workflows/step-in-turn.ts";
 import type { NewInstance, WorkflowRequest } from "#products/workflows/workflow-protocol.ts";
 import { Engine as WorkerdEngine, WorkflowBinding } from "workerd-workflows";
 
@@ -38,12 +41,14 @@ const limits = {
 type Env = Record<string, unknown> & {
   /** The Worker's version. */
   VERSION: string;
-  /** Names of the Workflows by their keys. */
-  NAMES: Record<string, string>;
+  /** By Workflow's key. */
+  ABOUT: Record<string, { name: string; concurrency?: number }>;
 };
 
 /** Instances that have been heard of since this process began, by Workflow: what the list says of them is true. */
 const heard = new Map<string, Set<string>>();
+/** Slots of Workflows that run a limited number of instances at a time. */
+const slots = new Map<string, Slots>();
 /** Instances whose rollback runs: they must not be put to sleep, and nobody's request is under way. */
 const rollingBack = new Set<Engine>();
 
@@ -111,6 +116,7 @@ export class Engine extends WorkerdEngine {
 
   override async destroy(): Promise<void> {
     if (this.ctx.storage.kv.get("meta") !== undefined) await this.#theList().forget(this.ctx.id.name ?? "");
+    this.#slots?.give(this);
     await super.destroy();
   }
 
@@ -204,13 +210,52 @@ export class Engine extends WorkerdEngine {
   #nameWorkflow(): void {
     const { props } = this.ctx;
     const { workflowClass } = props;
-    const workflowName = this.#host.NAMES[this.#key];
-    props.workflowClass = {
-      run: (event, step) => {
-        const { schedule } = this.#origin;
-        return workflowClass.run({ ...event, workflowName, ...(schedule ? { schedule } : {}) }, step);
-      },
+    const { name: workflowName = "", concurrency } = this.#host.ABOUT[this.#key] ?? {};
+    const run = (event: object, step: unknown) => {
+      const { schedule } = this.#origin;
+      return workflowClass.run({ ...event, workflowName, ...(schedule ? { schedule } : {}) }, step);
     };
+    const runInTurn = async (event: object, step: unknown) => {
+      if (!(await this.#takeSlot(concurrency ?? Infinity))) throw new Error("The instance has ended before its turn");
+      // What waits does not run: somebody else may meanwhile.
+      const aside = async <T>(wait: () => Promise<T>): Promise<T> => {
+        this.#slots?.give(this);
+        try {
+          return await wait();
+        } finally {
+          if (this.#isAtWork) await this.#takeSlot(concurrency ?? Infinity);
+        }
+      };
+      try {
+        return await run(event, stepInTurn(RpcTarget, step as EngineStep, aside));
+      } finally {
+        this.#slots?.give(this);
+      }
+    };
+    props.workflowClass = { run: concurrency === undefined ? run : runInTurn };
+  }
+
+  get #slots(): Slots | undefined {
+    return slots.get(this.#key);
+  }
+
+  /** Waits, queued, until fewer than `limit` instances of the Workflow run; false when this one ends before. */
+  async #takeSlot(limit: number): Promise<boolean> {
+    const mine = this.#slots ?? new Slots(limit);
+    slots.set(this.#key, mine);
+    const { kv } = this.ctx.storage;
+    const change = (from: InstanceStatus, to: InstanceStatus) => {
+      const meta = kv.get<EngineMeta>("meta");
+      if (meta?.status === from) kv.put("meta", { ...meta, status: to });
+    };
+    const isOver = () => {
+      const meta = kv.get<EngineMeta>("meta");
+      return meta === undefined || isFinished(meta.status);
+    };
+    change("running", "queued");
+    const hasSlot = await mine.take(this, isOver, async (ms) => scheduler.wait(ms));
+    change("queued", "running");
+    return hasSlot;
   }
 
   /** The engine writes an instance's state under `meta`, and clears all storage of one that goes. */

@@ -1,6 +1,9 @@
 import { WorkflowEntrypoint } from "cloudflare:workers";
 import { NonRetryableError } from "cloudflare:workflows";
 
+/** Instances that are busy just now. */
+let busy = 0;
+
 /** Each way that a step can go, by what the instance was given. */
 export class Orders extends WorkflowEntrypoint {
   async run(event, step) {
@@ -52,6 +55,13 @@ export class Orders extends WorkflowEntrypoint {
           return `${error.name}: ${error.message}`;
         }
       },
+      busy: async () =>
+        step.do("busy", async () => {
+          const beside = ++busy;
+          await scheduler.wait(payload.ms);
+          busy--;
+          return beside;
+        }),
       parallel: async () =>
         Promise.all(["a", "b", "c"].map((name) => step.do(name, async () => `${name}-${await scheduler.wait(20)}`))),
       undo: async () => {
