@@ -21,6 +21,8 @@ beforeAll(async () => {
   await solum.api("POST", "/queues", { queue_name: "mine" });
   await solum.wrangler(solum.project("hello"), ["deploy"]);
   await solum.wrangler(solum.project("caller"), ["deploy"]);
+  await solum.wrangler(solum.project("workflows"), ["deploy"]);
+  await solum.api("POST", "/workflows/orders/instances", { instance_id: "mine", params: { kind: "plain" } });
   // There is no API yet that makes accounts.
   await solum.stop();
   await using db = await openDatabase(dataLayout(solum.data).controlDb, [
@@ -195,6 +197,8 @@ async function idsOfMine(): Promise<Record<string, string>> {
     namespace_id: await first("/storage/kv/namespaces", (result: { id: string }[]) => result[0]?.id ?? ""),
     database: await first("/d1/database", (result: { uuid: string }[]) => result[0]?.uuid ?? ""),
     queue_id: await first("/queues", (result: { queue_id: string }[]) => result[0]?.queue_id ?? ""),
+    workflow: "orders",
+    instance_id: "mine",
     bucket: "bindings-files",
     bucket_name: "bindings-files",
     key: "key",
@@ -203,6 +207,11 @@ async function idsOfMine(): Promise<Record<string, string>> {
 
 /** Bodies that are well formed, so that what is refused is the id. */
 const bodies: Record<string, string> = {
+  "/accounts/:account_id/workflows/:workflow": JSON.stringify({ script_name: "orders", class_name: "Orders" }),
+  "/accounts/:account_id/workflows/:workflow/instances": JSON.stringify({}),
+  "/accounts/:account_id/workflows/:workflow/instances/batch": JSON.stringify([{}]),
+  "/accounts/:account_id/workflows/:workflow/instances/batch/delete": JSON.stringify({ instances: ["mine"] }),
+  "/accounts/:account_id/workflows/:workflow/instances/:instance_id/status": JSON.stringify({ status: "pause" }),
   "/accounts/:account_id/workers/scripts/:name/secrets": JSON.stringify({ name: "A", text: "x", type: "secret_text" }),
   "/accounts/:account_id/workers/scripts/:name/secrets-bulk": JSON.stringify({
     secrets: { A: { name: "A", text: "x", type: "secret_text" } },

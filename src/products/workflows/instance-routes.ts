@@ -93,28 +93,30 @@ export function instanceRoutes({ find, instances }: Parts): Api {
 
   app.put("/terminate", async (c) => ok(c, await instances.ask(await find(c), { op: "terminateAll" })));
 
-  app.get("/:id", async (c) => {
+  app.get("/:instance_id", async (c) => {
+    const workflow = await find(c);
     const { order, simple } = readQuery(c, detailsQuery);
-    const wanted = { op: "describe", id: param(c, "id"), order, simple: simple === "true" } as const;
-    return ok(c, await instances.ask(await find(c), wanted));
+    const wanted = { op: "describe", id: param(c, "instance_id"), order, simple: simple === "true" } as const;
+    return ok(c, await instances.ask(workflow, wanted));
   });
 
-  app.get("/:id/step", async (c) => {
+  app.get("/:instance_id/step", async (c) => {
+    const workflow = await find(c);
     const query = readQuery(c, stepQuery);
-    return ok(c, await instances.ask(await find(c), { op: "step", id: param(c, "id"), ...query }));
+    return ok(c, await instances.ask(workflow, { op: "step", id: param(c, "instance_id"), ...query }));
   });
 
-  app.delete("/:id", async (c) => {
-    const id = param(c, "id");
+  app.delete("/:instance_id", async (c) => {
+    const id = param(c, "instance_id");
     const wanted = { op: "deleteBatch", ids: [id] } as const;
     const { errors } = await instances.ask<{ errors: unknown[] }>(await find(c), wanted);
     if (errors.length > 0) throw workflowErrors.instanceNotFound();
     return ok(c, { status: "ok" });
   });
 
-  app.patch("/:id/status", async (c) => {
+  app.patch("/:instance_id/status", async (c) => {
     const workflow = await find(c);
-    const id = param(c, "id");
+    const id = param(c, "instance_id");
     const { status: op, from, rollback = false } = await readJson(c, instanceChange);
     if (op === "restart") await instances.ask(workflow, { op, id, from });
     else if (op === "terminate") await instances.ask(workflow, { op, id, rollback });
@@ -128,11 +130,11 @@ export function instanceRoutes({ find, instances }: Parts): Api {
     return ok(c, { status, timestamp: new Date().toISOString() });
   });
 
-  app.post("/:id/events/:type", async (c) => {
+  app.post("/:instance_id/events/:type", async (c) => {
     const workflow = await find(c);
     const body = Buffer.from(await readBody(c.req.raw, limits.bodyBytes)).toString("utf8");
     const payload = body === "" ? undefined : parseJson(z.unknown(), body);
-    await instances.ask(workflow, { op: "sendEvent", id: param(c, "id"), type: param(c, "type"), payload });
+    await instances.ask(workflow, { op: "sendEvent", id: param(c, "instance_id"), type: param(c, "type"), payload });
     return ok(c, null);
   });
   return app;

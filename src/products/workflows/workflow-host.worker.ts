@@ -210,7 +210,7 @@ export class Engine extends WorkerdEngine {
   #nameWorkflow(): void {
     const { props } = this.ctx;
     const { workflowClass } = props;
-    const { name: workflowName = "", concurrency } = this.#host.ABOUT[this.#key] ?? {};
+    const { name: workflowName, concurrency } = this.#host.ABOUT[this.#key] ?? { name: "" };
     const run = (event: object, step: unknown) => {
       const { schedule } = this.#origin;
       return workflowClass.run({ ...event, workflowName, ...(schedule ? { schedule } : {}) }, step);
