@@ -1,10 +1,10 @@
 import { Agent, request, type IncomingMessage } from "node:http";
 import { once } from "node:events";
-import { access } from "node:fs/promises";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import type { Handler } from "hono";
 import type { ApiEnv } from "#http/app.ts";
+import { isListening } from "#http/listening.ts";
 
 /** Of one connection: what is on either side of us is another. */
 const ownHeaders = ["connection", "host", "keep-alive", "transfer-encoding", "authorization", "cookie"];
@@ -17,7 +17,7 @@ const ownHeaders = ["connection", "host", "keep-alive", "transfer-encoding", "au
 export function forwardTo(path: string, start: () => Promise<void>): Handler<ApiEnv> {
   const agent = new Agent({ keepAlive: true, maxSockets: 256 });
   return async (c) => {
-    if (!(await isThere(path))) await start();
+    if (!(await isListening(path))) await start();
     const { pathname, search } = new URL(c.req.url);
     const headers = Object.fromEntries(c.req.raw.headers);
     for (const name of ownHeaders) delete headers[name];
@@ -41,13 +41,6 @@ export function forwardTo(path: string, start: () => Promise<void>): Handler<Api
       headers: answerHeaders(response),
     });
   };
-}
-
-async function isThere(path: string): Promise<boolean> {
-  return access(path).then(
-    () => true,
-    () => false,
-  );
 }
 
 function answerHeaders({ headersDistinct }: IncomingMessage): Headers {

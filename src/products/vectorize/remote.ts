@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { request, type IncomingMessage } from "node:http";
 import { json } from "node:stream/consumers";
-import { existsSync } from "node:fs";
+import { isListening } from "#http/listening.ts";
 
 /** What others ask of the process of vectors. */
 export interface VectorIndexes {
@@ -15,7 +15,7 @@ export const findIdPath = "/index-id";
 export function remoteVectorIndexes(socket: string, start: () => Promise<void>): VectorIndexes {
   return {
     async findId(accountId, name) {
-      if (!existsSync(socket)) await start();
+      if (!(await isListening(socket))) await start();
       const asked = new URLSearchParams({ account: accountId, name });
       const outgoing = request({ socketPath: socket, path: `${findIdPath}?${asked.toString()}` });
       const answered = once(outgoing, "response");
