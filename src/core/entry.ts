@@ -11,6 +11,7 @@ export function entryUrl(name: EntryName): URL {
 
 /** Scripts that run inside workerd: the name of their `.worker.ts` file. */
 export type WorkerScriptName =
+  | "email"
   | "entry"
   | "object-broker"
   | "object-proxy"

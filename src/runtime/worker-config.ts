@@ -197,12 +197,16 @@ function modulesProgram(version: RunnableVersion, classes: readonly ClassName[])
     worker: { modules: [{ name: mainModule, esModule: embed("main.js") }, ...modules] },
     bindings: [{ name: logBinding, service: "log" }],
     services: [],
-    extensions: [{ name: entryLibrary, esModule: embed("entry.js") }],
+    extensions: [
+      { name: entryLibrary, esModule: embed("entry.js") },
+      { name: "cloudflare-internal:email", internal: true, esModule: embed("email.js") },
+    ],
     probe: { name: userService, entrypoint: probeEntrypoint },
     sockets: [{ name: "named", service: { name: userService, entrypoint: probeEntrypoint } }],
     files: [
       { name: "main.js", text: entryModule(version, aliases) },
       { name: "entry.js", script: "entry" },
+      { name: "email.js", script: "email" },
       ...version.modules.map(({ hash }, index) => ({ name: `m${index}`, hash })),
     ],
   };

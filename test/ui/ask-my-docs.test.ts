@@ -32,7 +32,8 @@ describe.skipIf(missing !== "")(`ask-my-docs in a browser${missing}`, () => {
     provider = await FakeProvider.listen();
     [example, browser] = await Promise.all([
       startExample("--ai-providers", `openai=${provider.url},anthropic=${provider.url}`),
-      chromium.launch({ executablePath, args: flags.split(" ") }),
+      // Names of files that are downloaded are bytes of the locale.
+      chromium.launch({ executablePath, args: flags.split(" "), env: { ...process.env, LANG: "C.UTF-8" } }),
     ]);
     await storeKeys();
     page = await newVisitor();

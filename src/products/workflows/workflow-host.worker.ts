@@ -157,6 +157,7 @@ export class Engine extends WorkerdEngine {
 
   forget(id: string): void {
     this.#ownList.remove(id);
+    heardOf(this.#key).delete(id);
   }
 
   /** Without those whose time is over, and after asking those that were at work when a process before this one ended. */

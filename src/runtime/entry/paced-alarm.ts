@@ -8,16 +8,16 @@ const { apply } = Reflect;
 
 const paces = new WeakMap<object, AlarmPace>();
 
-/** The `alarm` handler `run`, which waits its turn when those of its object come in a loop; that is said in the log. */
-export function pacedAlarm(run: Function, runner: Runner): Function {
-  return function (this: object, ...args: unknown[]): unknown {
+/** The `alarm` handler `run` of `object`, which waits its turn when they come in a loop; that is said in the log. */
+export function pacedAlarm(run: Function, runner: Runner, object: object): Function {
+  return (...args: unknown[]): unknown => {
     // A call of the object's own.
-    if (runner.current?.instance === this) return apply(run, this, args);
-    const pace = paces.get(this) ?? new AlarmPace(now());
-    paces.set(this, pace);
+    if (runner.current?.instance === object) return apply(run, object, args);
+    const pace = paces.get(object) ?? new AlarmPace(now());
+    paces.set(object, pace);
     const { waitMs, tell } = pace.next(now());
     if (tell) runner.recorder.log(undefined, "warn", [alarmAlert]);
-    return waitMs === 0 ? apply(run, this, args) : after(waitMs, () => apply(run, this, args) as unknown);
+    return waitMs === 0 ? apply(run, object, args) : after(waitMs, () => apply(run, object, args) as unknown);
   };
 }
 

@@ -9,9 +9,8 @@ import { sameShape, type Before } from "#runtime/entry/wrap-object.ts";
 type AnyClass = new (...args: any[]) => object;
 
 /**
- * An exported class, each of whose methods and getters runs as an invocation when it is called from outside. A subclass:
- * workerd finds the base class that it looks for, statics are inherited, `instanceof` and `constructor` say what they said.
- * `once`: workerd makes an instance for every call (WorkerEntrypoint).
+ * An exported class, each of whose methods and getters runs as an invocation when it is called from outside. `once`: workerd makes
+ * an instance for every call (WorkerEntrypoint).
  */
 export function wrapClass(
   Original: AnyClass,
@@ -19,19 +18,38 @@ export function wrapClass(
   runner: Runner,
   options: { once: boolean; before: Before; executionModel: ExecutionModel | undefined },
 ): AnyClass {
-  const { recorder, storage } = runner;
+  const { recorder } = runner;
+  const maker: Maker = {
+    begin(ctx, env) {
+      options.before(env, ctx);
+      return recorder.begin(entrypoint, "constructor", undefined, options.executionModel);
+    },
+    next: (name, subject) => recorder.begin(entrypoint, name, subject, options.executionModel),
+    failed(invocation, error) {
+      invocation.outcome = "exception";
+      recorder.exception(invocation, error);
+      recorder.settled(invocation);
+    },
+  };
+  const Wrapped = options.once ? wrapOnce(Original, runner, maker) : wrapLasting(Original, runner, maker);
+  Object.defineProperty(Wrapped, "name", { value: Original.name, configurable: true });
+  return Wrapped;
+}
+
+/** Invocations of one exported class. */
+type Maker = {
+  begin: (ctx: unknown, env: unknown) => Invocation;
+  next: (name: string, subject: unknown) => Invocation;
+  failed: (invocation: Invocation, error: unknown) => void;
+};
+
+/**
+ * Made for every request: no more than a plain subclass, and a variable in place of an asynchronous context. workerd finds the
+ * base class that it looks for, statics are inherited, `instanceof` and `constructor` say what they said.
+ */
+function wrapOnce(Original: AnyClass, runner: Runner, { begin, next, failed }: Maker): AnyClass {
+  const { storage } = runner;
   let ownHandlers: string[] | undefined;
-
-  function begin(ctx: unknown, env: unknown): Invocation {
-    options.before(env, ctx);
-    return recorder.begin(entrypoint, "constructor", undefined, options.executionModel);
-  }
-
-  function failed(invocation: Invocation, error: unknown): void {
-    invocation.outcome = "exception";
-    recorder.exception(invocation, error);
-    recorder.settled(invocation);
-  }
 
   function made(instance: object, invocation: Invocation): void {
     const known = Stamp.of(instance);
@@ -54,19 +72,18 @@ export function wrapClass(
       if (!state || storage.getStore()?.instance === this) return Reflect.apply(method, this, args);
       // A call back into an instance that has its invocation, from where the context was lost (an RpcTarget it gave away).
       if (state.only) return storage.run(state.only, Reflect.apply, method, this, args);
-      const invocation = state.pending ?? recorder.begin(entrypoint, name, args[0], options.executionModel);
+      const invocation = state.pending ?? next(name, args[0]);
       state.pending = undefined;
-      if (options.once) state.only = invocation;
+      state.only = invocation;
       invocation.handler = name;
       invocation.subject = args[0];
       invocation.instance = this;
-      const run = options.once && name === "fetch" ? runner.runFetch : runner.run;
+      const run = name === "fetch" ? runner.runFetch : runner.run;
       return run.call(runner, invocation, method, this, args);
     };
-    return sameShape(name === "alarm" && !options.once ? pacedAlarm(wrapper, runner) : wrapper, method);
+    return sameShape(wrapper, method);
   }
 
-  /** Made for every request: no more than a plain subclass, and a variable in place of an asynchronous context. */
   class Once extends Original {
     constructor(...args: unknown[]) {
       const invocation = begin(args[0], args[1]);
@@ -83,37 +100,89 @@ export function wrapClass(
     }
   }
 
-  /** Lives long, and may begin something in its constructor that goes on. A function, since `super()` cannot be called in `storage.run`. */
+  const original = Original.prototype as object;
+  // What the class inherits is no member of its own here either: libraries look which of their methods a class replaces.
+  const inherited = Object.create(original) as object;
+  Object.setPrototypeOf(Once.prototype, inherited);
+  for (const [name, descriptor] of membersOf(original)) {
+    const { value, get } = descriptor;
+    const owner = Object.hasOwn(original, name) ? Once.prototype : inherited;
+    if (typeof value === "function") {
+      Object.defineProperty(owner, name, { ...descriptor, value: wrapMethod(name, value) });
+    } else if (get) {
+      Object.defineProperty(owner, name, { ...descriptor, get: wrapMethod(name, get) as () => unknown });
+    }
+  }
+  Object.defineProperty(Once.prototype, "constructor", { value: Original, writable: true, configurable: true });
+  return Once;
+}
+
+/**
+ * Lives long, and may begin something in its constructor that goes on. workerd gets a Proxy of the instance, whose methods run as
+ * invocations; code sees the instance itself, with the very functions that it wrote: libraries keep things by them.
+ */
+function wrapLasting(Original: AnyClass, runner: Runner, { begin, next, failed }: Maker): AnyClass {
+  const { storage } = runner;
+
+  // A function, since `super()` cannot be called in `storage.run`.
   function Lasting(this: unknown, ...args: unknown[]): object {
     const invocation = begin(args[0], args[1]);
-    const construct = () => Reflect.construct(Original, args, new.target ?? Lasting) as object;
     try {
-      const instance = storage.run(invocation, construct);
-      made(instance, invocation);
-      return instance;
+      const construct = () => Reflect.construct(Original, args);
+      return outside(storage.run(invocation, construct), invocation);
     } catch (error) {
       failed(invocation, error);
       throw error;
     }
   }
 
-  const Wrapped = options.once ? Once : (Lasting as unknown as AnyClass);
-  const prototype: object = options.once ? Once.prototype : (Object.create(Original.prototype as object) as object);
-  for (const [name, descriptor] of membersOf(Original.prototype as object)) {
-    const { value, get } = descriptor;
-    if (typeof value === "function") {
-      Object.defineProperty(prototype, name, { ...descriptor, value: wrapMethod(name, value) });
-    } else if (get) {
-      Object.defineProperty(prototype, name, { ...descriptor, get: wrapMethod(name, get) as () => unknown });
+  function outside(instance: object, constructing: Invocation): object {
+    /** The constructor's invocation, until the first call from outside goes on with it. */
+    let pending: Invocation | undefined = constructing;
+    const wrappers = new Map<Function, Function>();
+
+    function call(name: string, method: Function, args: unknown[]): unknown {
+      if (storage.getStore()?.instance === instance) return Reflect.apply(method, instance, args);
+      const invocation = pending ?? next(name, args[0]);
+      pending = undefined;
+      invocation.handler = name;
+      invocation.subject = args[0];
+      invocation.instance = instance;
+      return runner.run(invocation, method, instance, args);
     }
+
+    function wrapperOf(name: string, method: Function): Function {
+      const known = wrappers.get(method);
+      if (known) return known;
+      const plain = (...args: unknown[]): unknown => call(name, method, args);
+      const wrapper = name === "alarm" ? pacedAlarm(plain, runner, instance) : plain;
+      wrappers.set(method, sameShape(wrapper, method));
+      return wrapper;
+    }
+
+    return new Proxy(instance, {
+      get(target, property): unknown {
+        if (typeof property === "symbol" || property === "constructor") return Reflect.get(target, property, target);
+        const getter = getterOf(target, property);
+        if (getter) return call(property, getter, []);
+        const value: unknown = Reflect.get(target, property, target);
+        return typeof value === "function" ? wrapperOf(property, value) : value;
+      },
+    });
   }
-  Object.defineProperty(prototype, "constructor", { value: Original, writable: true, configurable: true });
-  if (!options.once) {
-    Object.defineProperty(Lasting, "prototype", { value: prototype });
-    Object.setPrototypeOf(Lasting, Original);
+
+  Object.defineProperty(Lasting, "prototype", { value: Original.prototype });
+  Object.setPrototypeOf(Lasting, Original);
+  return Lasting as unknown as AnyClass;
+}
+
+/** The getter behind a property of a class, if it is one that somebody wrote. */
+function getterOf(instance: object, name: string): Function | undefined {
+  for (let at: object | null = instance; at !== null; at = Object.getPrototypeOf(at) as object | null) {
+    const descriptor = Object.getOwnPropertyDescriptor(at, name);
+    if (descriptor) return descriptor.get && !isNative(at) ? descriptor.get : undefined;
   }
-  Object.defineProperty(Wrapped, "name", { value: Original.name, configurable: true });
-  return Wrapped;
+  return undefined;
 }
 
 /** What a wrapped instance remembers. */
