@@ -8,20 +8,23 @@ import { syncFile, syncFolder } from "#core/durable-file.ts";
 import type { Metric } from "#products/vectorize/schema.ts";
 
 /** Of a hierarchical navigable small world graph: links of a node, and how far it looks when it adds and when it searches. */
-const shape = { connectivity: 16, expansion_add: 128, expansion_search: 128, multi: false };
+const shape = { connectivity: 16, expansion_add: 128, expansion_search: 128 };
+/** What is near by its dot product need not be near each other: such a graph has more links, and is searched more widely. */
+const wideShape = { connectivity: 32, expansion_add: 256, expansion_search: 384 };
 
 /**
  * How a graph keeps vectors. One byte a number is enough where only directions count, since what it finds is scored again with the
  * vectors themselves; lengths need more.
  */
-const kinds: Record<Metric, { metric: MetricKind; quantization: ScalarKind; bytes: number }> = {
-  cosine: { metric: MetricKind.Cos, quantization: ScalarKind.I8, bytes: 1 },
-  euclidean: { metric: MetricKind.L2sq, quantization: ScalarKind.F16, bytes: 2 },
-  "dot-product": { metric: MetricKind.IP, quantization: ScalarKind.F16, bytes: 2 },
+const kinds: Record<Metric, { metric: MetricKind; quantization: ScalarKind; bytes: number; shape: typeof shape }> = {
+  cosine: { metric: MetricKind.Cos, quantization: ScalarKind.I8, bytes: 1, shape },
+  euclidean: { metric: MetricKind.L2sq, quantization: ScalarKind.F16, bytes: 2, shape },
+  "dot-product": { metric: MetricKind.IP, quantization: ScalarKind.F16, bytes: 2, shape: wideShape },
 };
 
-/** What a node takes besides its vector, about: its links, its key and what the allocator adds. */
-const nodeBytes = 250;
+/** What a node takes besides its vector, about: its links, two for each of `connectivity`, its key and what the allocator adds. */
+const linkBytes = 5;
+const nodeBytes = 90;
 
 type Snapshot = { lastRow: number; sha256: string };
 
@@ -33,9 +36,9 @@ export class Graph {
   lastRow = 0;
 
   constructor(dimensions: number, metric: Metric) {
-    const { metric: kind, quantization, bytes } = kinds[metric];
-    this.#index = new Index({ ...shape, dimensions, metric: kind, quantization });
-    this.#bytesEach = dimensions * bytes + nodeBytes;
+    const { metric: kind, quantization, bytes, shape: links } = kinds[metric];
+    this.#index = new Index({ ...links, multi: false, dimensions, metric: kind, quantization });
+    this.#bytesEach = dimensions * bytes + nodeBytes + 2 * links.connectivity * linkBytes;
   }
 
   get size(): number {
