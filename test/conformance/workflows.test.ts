@@ -290,6 +290,22 @@ test("a Workflow that is deleted is gone with its instances; its name begins ane
   expect(await ended("plain")).toMatchObject({ status: "complete" });
 });
 
+test("a version without the class leaves the Workflow and its instances where they are", async () => {
+  const bare = solum.project("hello");
+  expect((await solum.wrangler(bare, ["deploy", "--name", "orders"])).code).toBe(0);
+  const began = performance.now();
+  const { status, json } = await solum.api("GET", "/workflows/orders/instances");
+  expect([status, json.errors[0]?.code, json.errors[0]?.message]).toEqual([
+    400,
+    10204,
+    expect.stringMatching(/no class 'Orders'/),
+  ]);
+  expect(performance.now() - began).toBeLessThan(2000);
+  expect((await solum.api("GET", "/workflows/orders")).json.result).toMatchObject({ name: "orders", instances: {} });
+  await succeed("deploy");
+  expect(await statusOf("plain")).toMatchObject({ status: "complete" });
+});
+
 async function waitFor(id: string, wanted: string): Promise<void> {
   await pollUntil({ ms: 5000, everyMs: 20, what: `${id} ${wanted}` }, async () =>
     (await statusOf(id)).status === wanted ? true : undefined,

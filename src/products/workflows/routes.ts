@@ -49,6 +49,13 @@ export function workflowRoutes(parts: WorkflowParts): Api {
     return worker?.id === workerId && worker.exports.includes(className);
   };
 
+  /** One whose instances can be asked: its Worker has its class. */
+  const findRunnable = async (c: ApiContext): Promise<Workflow> => {
+    const workflow = await find(c);
+    if (!(await isRunnable(workflow))) throw workflowErrors.classNotFound(workflow.scriptName, workflow.className);
+    return workflow;
+  };
+
   app.get("/", async (c) => {
     const search = c.req.query("search") ?? "";
     const all = (await store.list(accountOf(c))).filter(({ name }) => name.includes(search));
@@ -107,8 +114,8 @@ export function workflowRoutes(parts: WorkflowParts): Api {
 
   app.route("/:workflow/versions", versionRoutes(store, find));
   // So wrangler asks for the latest.
-  app.get("/:workflow/instances/", listInstances({ find, instances }));
-  app.route("/:workflow/instances", instanceRoutes({ find, instances }));
+  app.get("/:workflow/instances/", listInstances({ find: findRunnable, instances }));
+  app.route("/:workflow/instances", instanceRoutes({ find: findRunnable, instances }));
   return app;
 }
 
