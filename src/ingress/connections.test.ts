@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { connect, createServer, type AddressInfo, type Socket } from "node:net";
-import { test } from "vitest";
+import { expect, test } from "vitest";
 import { pollUntil } from "#core/deadline.ts";
 import type { Works } from "#ingress/client.ts";
 import { CoarseClock } from "#ingress/clock.ts";
@@ -76,7 +76,9 @@ test("one address may have so many connections; others and loopback are not conc
   await until(() => connections.size === 5);
   sockets.push(await open());
   await until(() => connections.size === 6);
+  expect(addresses).toEqual([]);
   for (const socket of sockets) socket.destroy();
   await until(() => connections.size === 0);
+  expect(connections.size).toBe(0);
   server.close();
 });

@@ -77,6 +77,15 @@ test("an instance runs by the binding, with what Cloudflare gives it", async () 
     message: expect.stringContaining("params_too_large"),
   });
   expect(await call("status/much")).toMatchObject({ message: "instance.not_found" });
+  const large = { type: "approved", payload: "x".repeat(1024 * 1024) };
+  expect(await call("sendEvent/plain", large)).toMatchObject({ message: expect.stringContaining("payload_too_large") });
+  // Where an instance comes from is not for its code to say.
+  await call("create", { id: "posing", params: {}, retention: { origin: { source: "cron" } } });
+  expect((await details("posing")).trigger).toEqual({ source: "binding" });
+  for (const id of ["no spaces", "x".repeat(101), `cf_${"0".repeat(64)}`]) {
+    const refused = await solum.api("POST", "/workflows/orders/instances", { instance_id: id });
+    expect([refused.status, refused.json.errors[0]?.code], id).toEqual([400, 10406]);
+  }
 });
 
 test.each([

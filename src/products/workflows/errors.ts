@@ -1,5 +1,5 @@
 import { ApiError } from "#core/errors.ts";
-import { limits } from "#products/workflows/schema.ts";
+import { limits } from "#products/workflows/limits.ts";
 
 /**
  * Codes and texts of the real API as wrangler (10200, 10209), workerd's engine (10001, 10400, 10405, 10415) and users report them

@@ -13,10 +13,10 @@ import {
 import { workflowErrors } from "#products/workflows/errors.ts";
 import type { InstanceRecord } from "#products/workflows/instance-record.ts";
 import type { Instances } from "#products/workflows/instances.ts";
+import { limits } from "#products/workflows/limits.ts";
 import {
   instanceChange,
   instanceIds,
-  limits,
   listQuery,
   newInstance,
   newInstances,

@@ -4,7 +4,8 @@ import { parseCron } from "#products/cron/expression.ts";
 import { workflowErrors } from "#products/workflows/errors.ts";
 import { instanceRoutes, listInstances } from "#products/workflows/instance-routes.ts";
 import type { Instances } from "#products/workflows/instances.ts";
-import { limits, workflowBody, workflowName, type Workflow } from "#products/workflows/schema.ts";
+import { limits } from "#products/workflows/limits.ts";
+import { workflowBody, workflowName, type Workflow } from "#products/workflows/schema.ts";
 import type { WorkflowStore } from "#products/workflows/store.ts";
 
 export type WorkflowParts = {

@@ -1,25 +1,7 @@
 import { z } from "zod";
+import { limits } from "#products/workflows/limits.ts";
 
-/** Wire shapes and limits of Workflows, https://developers.cloudflare.com/workflows/reference/limits/. */
-export const limits = {
-  nameBytes: 64,
-  /** Of an account. */
-  workflows: 10_000,
-  /** Steps of an instance, unless `limits.steps` says otherwise, and the most that may be asked for. */
-  stepsDefault: 10_000,
-  stepsMax: 25_000,
-  /** Of an instance's parameters, an event's payload and a step's result, as JSON. */
-  valueBytes: 1024 * 1024,
-  /** Of a request: a batch of instances with their parameters. */
-  bodyBytes: 100 * 1024 * 1024,
-  batch: 100,
-  listPage: 25,
-  listPageMax: 100,
-  /** Cron expressions of one Workflow. */
-  schedules: 100,
-  versionsKept: 100,
-} as const;
-
+/** Wire shapes of Workflows. */
 export const workflowName = z
   .string()
   .max(limits.nameBytes)
@@ -94,9 +76,8 @@ export const instanceStatuses = [
   "rollingBack",
 ] as const;
 
-const instanceId = z.string();
 const newInstanceShape = {
-  instance_id: instanceId.optional(),
+  instance_id: z.string().optional(),
   params: z.unknown().optional(),
   instance_retention: z
     .looseObject({ success_retention: duration.optional(), error_retention: duration.optional() })
@@ -104,7 +85,7 @@ const newInstanceShape = {
 };
 export const newInstance = z.looseObject(newInstanceShape);
 export const newInstances = z.array(newInstance).min(1).max(limits.batch);
-export const instanceIds = z.looseObject({ instances: z.array(instanceId).min(1).max(limits.batch) });
+export const instanceIds = z.looseObject({ instances: z.array(z.string()).min(1).max(limits.batch) });
 
 export const instanceChange = z.looseObject({
   status: z.enum(["pause", "resume", "restart", "terminate"]),

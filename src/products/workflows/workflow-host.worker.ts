@@ -12,7 +12,7 @@ import {
   type InstanceStatus,
   type ListQuery,
 } from "#products/workflows/instance-record.ts";
-import { limits as workflowLimits } from "#products/workflows/schema.ts";
+import { isInstanceId, limits as workflowLimits } from "#products/workflows/limits.ts";
 import { Slots } from "#products/workflows/slots.ts";
 import { stepInTurn, type EngineStep } from "#products/workflows/step-in-turn.ts";
 import type { NewInstance, WorkflowRequest } from "#products/workflows/workflow-protocol.ts";
@@ -72,14 +72,17 @@ export class Engine extends WorkerdEngine {
     return this.ctx.props.workflowName;
   }
 
-  /** The instance with its origin, which the engine does not know; the list has it before it begins. */
-  override async create(params: unknown, retention?: { origin?: NewInstance["origin"] }): Promise<void> {
+  /**
+   * The instance with its origin, which the engine does not know; the list has it before it begins. The binding's API hands on no third
+   * argument: what code makes comes from a binding.
+   */
+  override async create(params: unknown, retention?: unknown, from?: NewInstance["origin"]): Promise<void> {
     const { kv } = this.ctx.storage;
     const { id } = this.ctx;
     if (sizeOf(params) > workflowLimits.valueBytes)
       throw workflowError("instance.params_too_large", `Parameters have at most ${workflowLimits.valueBytes} bytes`);
     if (kv.get("meta") === undefined) {
-      const origin: InstanceOrigin = { source: "binding", ...retention?.origin, version: this.#host.VERSION };
+      const origin: InstanceOrigin = { source: "binding", ...from, version: this.#host.VERSION };
       const now = Date.now();
       await this.#theList().report({ id: id.name ?? "", status: "queued", created: now, modified: now, origin });
       kv.put(originKey, origin);
@@ -110,6 +113,8 @@ export class Engine extends WorkerdEngine {
   }
 
   override async sendEvent(event: { type: string; payload: unknown }): Promise<void> {
+    if (sizeOf(event.payload) > workflowLimits.valueBytes)
+      throw workflowError("instance.payload_too_large", `A payload has at most ${workflowLimits.valueBytes} bytes`);
     await super.sendEvent(event);
     await this.#told;
   }
@@ -351,8 +356,6 @@ export class WorkflowAdmin extends WorkerEntrypoint<Env, { workflow: string }> {
       case "restart":
         return binding.restart(request.id, request.from ? { from: request.from } : {});
       case "sendEvent":
-        if (sizeOf(request.payload) > workflowLimits.valueBytes)
-          throw workflowError("instance.payload_too_large", "An event's payload is too large");
         return binding.sendEvent(request.id, { type: request.type, payload: request.payload });
       case "terminateAll": {
         const ids = await this.#list.unfinished();
@@ -380,10 +383,9 @@ export class WorkflowAdmin extends WorkerEntrypoint<Env, { workflow: string }> {
   }
 
   async #create({ id = crypto.randomUUID(), params, retention, origin }: NewInstance): Promise<unknown> {
-    if (/^cf_[0-9a-f]{64}$/.test(id) && origin.source !== "cron")
-      throw workflowError("instance.invalid_id", "Instance ID is invalid");
-    // What the binding does not know it hands on with what it does.
-    await this.binding.create({ id, params, retention: { ...retention, origin } });
+    const isReserved = /^cf_[0-9a-f]{64}$/.test(id) && origin.source !== "cron";
+    if (isReserved || !isInstanceId(id)) throw workflowError("instance.invalid_id", "Instance ID is invalid");
+    await this.#instance(id).create(params, retention, origin);
     const record = await this.#list.record(id);
     return { id, status: record?.status ?? "queued", version: record?.version ?? this.env.VERSION };
   }
@@ -422,7 +424,6 @@ export default {
 };
 
 type BindingStub = {
-  create(options: object): Promise<{ id: string }>;
   pause(id: string): Promise<void>;
   resume(id: string): Promise<void>;
   terminate(id: string, options: object): Promise<void>;

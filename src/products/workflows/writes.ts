@@ -1,7 +1,8 @@
 import { newUuid } from "#core/ids.ts";
 import { transaction, type DatabaseSchema, type WriteConnection } from "#db/schema.ts";
 import { workflowErrors } from "#products/workflows/errors.ts";
-import { limits, type WorkflowSettings, type WorkflowTarget } from "#products/workflows/schema.ts";
+import { limits } from "#products/workflows/limits.ts";
+import { type WorkflowSettings, type WorkflowTarget } from "#products/workflows/schema.ts";
 
 export type NewWorkflow = {
   accountId: string;
