@@ -9,7 +9,8 @@ const limits = {
   lookMs: 200,
   /** After a queue that did not take its messages. */
   retryMs: 5000,
-  atOnce: 500,
+  /** Events that wait for one queue; the oldest make room. */
+  waiting: 1_000_000,
   /** Messages of one send, each of at most 2.6 KB; a send has 256 KB. */
   batch: 50,
 };
@@ -21,6 +22,8 @@ export type SendToQueue = (queueId: string, bodies: readonly Uint8Array[]) => Pr
 export class EventCourier {
   readonly #events: R2Events;
   readonly #send: SendToQueue;
+  /** Queues that did not take what was theirs, and when they are asked again, `performance.now()`. */
+  readonly #notBefore = new Map<string, number>();
   #timer: NodeJS.Timeout | undefined;
   #working: Promise<void> | undefined;
   #stopped = false;
@@ -44,43 +47,47 @@ export class EventCourier {
     }, ms).unref();
   }
 
-  /** How long to wait for the next look. */
+  /** How long to wait for the next look. A queue that does not take its own is in nobody's way. */
   async #look(): Promise<number> {
     try {
-      const events = this.#events.pending(limits.atOnce);
-      if (events.length === 0) return limits.lookMs;
-      const isDone = await this.#deliver(events);
-      return isDone ? 0 : limits.retryMs;
+      const now = performance.now();
+      const due = this.#events.queues().filter((queueId) => (this.#notBefore.get(queueId) ?? 0) <= now);
+      await Promise.all(due.map(async (queueId) => this.#deliver(queueId)));
     } catch (error) {
       log.error("events of objects could not be read", { error });
-      return limits.retryMs;
     }
+    return limits.lookMs;
   }
 
-  /** False when a queue has not taken what is meant for it; then nothing more of it is sent before that. */
-  async #deliver(events: readonly PendingEvent[]): Promise<boolean> {
-    const byQueue = Map.groupBy(events, ({ queueId }) => queueId);
-    const taken = await Promise.all([...byQueue].map(async ([queueId, all]) => this.#sendAll(queueId, all)));
-    return taken.every(Boolean);
-  }
-
-  async #sendAll(queueId: string, events: readonly PendingEvent[]): Promise<boolean> {
-    for (let at = 0; at < events.length; at += limits.batch) {
-      const batch = events.slice(at, at + limits.batch);
-      try {
-        await this.#send(
-          queueId,
-          batch.map(({ body }) => body),
-        );
-      } catch (error) {
-        if (!(error instanceof ApiError) || error.status !== 404) {
-          log.warn("a queue did not take events of objects", { queueId, error: messageOf(error) });
-          return false;
-        }
-        log.warn("events of objects are for a queue that is gone", { queueId, events: batch.length });
-      }
+  async #deliver(queueId: string): Promise<void> {
+    this.#notBefore.delete(queueId);
+    while (!this.#stopped) {
+      const batch = this.#events.pending(queueId, limits.batch);
+      if (batch.length === 0) return;
+      if (!(await this.#take(queueId, batch))) return this.#putOff(queueId);
       await this.#events.remove(batch.map(({ id }) => id));
     }
-    return true;
+  }
+
+  /** Whether the queue has them, or is gone. */
+  async #take(queueId: string, batch: readonly PendingEvent[]): Promise<boolean> {
+    try {
+      await this.#send(
+        queueId,
+        batch.map(({ body }) => body),
+      );
+      return true;
+    } catch (error) {
+      const isGone = error instanceof ApiError && error.status === 404;
+      if (isGone) log.warn("events of objects are for a queue that is gone", { queueId, events: batch.length });
+      else log.warn("a queue did not take events of objects", { queueId, error: messageOf(error) });
+      return isGone;
+    }
+  }
+
+  async #putOff(queueId: string): Promise<void> {
+    this.#notBefore.set(queueId, performance.now() + limits.retryMs);
+    const leftOut = await this.#events.trim(queueId, limits.waiting);
+    if (leftOut > 0) log.error("events of objects are left out: too many wait for a queue", { queueId, leftOut });
   }
 }

@@ -19,14 +19,18 @@ export type ObjectEvent = {
 export type EventBucket = { accountId: string; name: string; notifications: QueueNotifications[] | undefined };
 
 /** An event that waits for its queue; `body`: the message's JSON. */
-export type PendingEvent = { id: number; queueId: string; body: Uint8Array };
+export type PendingEvent = { id: number; body: Uint8Array };
 
 /** Events under way to queues. */
 export interface R2Events {
-  /** The oldest first. */
-  pending(max: number): PendingEvent[];
+  /** Queues for which something waits. */
+  queues(): string[];
+  /** What waits for one of them, the oldest first. */
+  pending(queueId: string, max: number): PendingEvent[];
   /** Their queues have them, or nobody wants them any more. */
   remove(ids: readonly number[]): Promise<void>;
+  /** Leaves out the oldest beyond so many of a queue: how many. */
+  trim(queueId: string, max: number): Promise<number>;
 }
 
 export function noteEvent(db: WriteConnection, bucket: EventBucket, event: ObjectEvent): void {
@@ -60,16 +64,32 @@ export const removeEvents = transaction("r2.removeEvents", (db, { ids }: { ids: 
   for (const id of ids) remove.run(id);
 });
 
+export const trimEvents = transaction(
+  "r2.trimEvents",
+  (db, { queueId, max }: { queueId: string; max: number }): number => {
+    const oldest = "SELECT id FROM r2_events WHERE queue_id = ? ORDER BY id DESC LIMIT 1 OFFSET ?";
+    const row = db.prepare(oldest).get(queueId, max);
+    if (!row) return 0;
+    const { changes } = db
+      .prepare("DELETE FROM r2_events WHERE queue_id = ? AND id <= ?")
+      .run(queueId, Number(row["id"]));
+    return Number(changes);
+  },
+);
+
 export function sqliteEvents(db: Database): R2Events {
   return {
-    pending(max) {
-      const rows = db.prepare("SELECT id, queue_id, body FROM r2_events ORDER BY id LIMIT ?").all(max);
-      return rows.map((row) => ({
-        id: Number(row["id"]),
-        queueId: String(row["queue_id"]),
-        body: Buffer.from(String(row["body"])),
-      }));
+    queues() {
+      const rows = db.prepare("SELECT DISTINCT queue_id FROM r2_events").all();
+      return rows.map((row) => String(row["queue_id"]));
     },
+    pending(queueId, max) {
+      const rows = db
+        .prepare("SELECT id, body FROM r2_events WHERE queue_id = ? ORDER BY id LIMIT ?")
+        .all(queueId, max);
+      return rows.map((row) => ({ id: Number(row["id"]), body: Buffer.from(String(row["body"])) }));
+    },
+    trim: (queueId, max) => db.write(trimEvents, { queueId, max }),
     remove: (ids) => db.write(removeEvents, { ids: [...ids] }),
   };
 }

@@ -1,5 +1,5 @@
 import type { DatabaseSchema } from "#db/schema.ts";
-import { removeEvents } from "#products/r2/events.ts";
+import { removeEvents, trimEvents } from "#products/r2/events.ts";
 import * as buckets from "#products/r2/writes-buckets.ts";
 import * as settingWrites from "#products/r2/writes-settings.ts";
 import * as objects from "#products/r2/writes-objects.ts";
@@ -132,6 +132,7 @@ CREATE TABLE r2_events (
   account_id TEXT NOT NULL,
   body TEXT NOT NULL
 ) STRICT;
+CREATE INDEX r2_events_of_queue ON r2_events (queue_id, id);
 `;
 
 /** R2's tables and changes, for the writer thread of the file that holds them. */
@@ -153,6 +154,7 @@ export const r2Schema: DatabaseSchema = {
     uploads.abortUploads,
     uploads.expireUploads,
     removeEvents,
+    trimEvents,
     settingWrites.setSetting,
     settingWrites.addDomain,
     settingWrites.updateDomain,
