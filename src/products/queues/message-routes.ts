@@ -19,7 +19,10 @@ import type { NewMessage, QueueStore, StoredMessage } from "#products/queues/sto
 /** Body bytes of a request: a batch as JSON, each byte of it escaped. */
 const jsonBytesMax = 2 * 1024 * 1024;
 
-/** Messages of a queue over HTTP, and dead letters on their way back in one call of ours (https://developers.cloudflare.com/api/resources/queues/subresources/messages/). */
+/**
+ * Messages of a queue over HTTP (https://developers.cloudflare.com/api/resources/queues/subresources/messages/), and dead letters on
+ * their way back in one call of ours.
+ */
 export function messageRoutes(store: QueueStore): Api {
   const app = createRoutes();
   const refOf = (c: ApiContext) => ({ accountId: accountOf(c), queueId: param(c, "queue_id") });

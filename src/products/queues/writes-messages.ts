@@ -206,7 +206,10 @@ export const move = transaction(
   },
 );
 
-/** Puts copies of messages into the queue `to`: which ones, for their bytes may be gone. Each keeps its id and its time; retention and tries begin anew. */
+/**
+ * Puts copies of messages into the queue `to`: which ones, for their bytes may be gone. Each keeps its id and its time; retention
+ * and tries begin anew.
+ */
 function copyMessages(
   db: WriteConnection,
   { rows, to, now }: { rows: readonly number[]; to: number; now: number },

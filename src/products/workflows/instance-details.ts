@@ -1,3 +1,4 @@
+import { workflowError } from "#products/workflows/engine-manner.ts";
 import { isFinished, type EngineMeta, type InstanceOrigin } from "#products/workflows/instance-record.ts";
 
 /** An entry of an instance's history, as the engine writes it. */
@@ -48,6 +49,22 @@ export function instanceDetails(
     rollback: rollbackOf(history),
     step_count: steps.length,
     steps: simple ? [] : order === "asc" ? steps : steps.toReversed(),
+  };
+}
+
+/** One step of an instance by itself, https://developers.cloudflare.com/api/resources/workflows/subresources/instances/methods/step/. */
+export function stepDetails(snapshot: Snapshot, { name, type }: { name: string; type: "step" | "waitForEvent" }) {
+  const step = stepsOf(snapshot.history, snapshot.received).find((one) => one.name === name && one.type === type);
+  if (!step) throw workflowError("instance.step_not_found", `There is no step "${name}"`);
+  const waits = type === "waitForEvent";
+  const failure = step["error"] ?? (step["attempts"] as Attempt[] | undefined)?.at(-1)?.error ?? null;
+  const isDone = step["success"] === true || (waits && step["finished"] === true && failure === null);
+  const isFailed = step["success"] === false || (waits && failure !== null);
+  return {
+    status: isDone ? "complete" : isFailed ? "errored" : waits ? "waiting" : "running",
+    error: isDone ? null : failure,
+    output: isDone ? step["output"] : null,
+    ...(waits ? { event_type: step["event_type"] } : {}),
   };
 }
 

@@ -1,7 +1,12 @@
 // oxlint-disable-next-line typescript/triple-slash-reference -- declares a module; there is nothing to import.
 /// <reference path="./workflow-engine.worker.ts" />
 import { RpcTarget, WorkerEntrypoint } from "cloudflare:workers";
-import { instanceDetails, type HistoryEvent, type Snapshot } from "#products/workflows/instance-details.ts";
+import {
+  instanceDetails,
+  stepDetails,
+  type HistoryEvent,
+  type Snapshot,
+} from "#products/workflows/instance-details.ts";
 import { InstanceList } from "#products/workflows/instance-list.ts";
 import {
   isFinished,
@@ -13,6 +18,7 @@ import {
   type ListQuery,
 } from "#products/workflows/instance-record.ts";
 import { isInstanceId, limits as workflowLimits } from "#products/workflows/limits.ts";
+import { found, sizeOf, unless, workflowError } from "#products/workflows/engine-manner.ts";
 import { Slots } from "#products/workflows/slots.ts";
 import { stepInTurn, type EngineStep } from "#products/workflows/step-in-turn.ts";
 import type { NewInstance, WorkflowRequest } from "#products/workflows/workflow-protocol.ts";
@@ -342,11 +348,12 @@ export class WorkflowAdmin extends WorkerEntrypoint<Env, { workflow: string }> {
         return this.#list.counts();
       case "describe": {
         const snapshot = await this.#instance(request.id).snapshot();
-        if (!snapshot) throw workflowError("instance.not_found", "Instance does not exist");
-        return instanceDetails(snapshot as Snapshot, request);
+        return instanceDetails(found(snapshot as Snapshot | undefined), request);
       }
-      case "step":
-        return this.#step(request);
+      case "step": {
+        const snapshot = await this.#instance(request.id).snapshot();
+        return stepDetails(found(snapshot as Snapshot | undefined), request);
+      }
       case "pause":
         return binding.pause(request.id);
       case "resume":
@@ -399,24 +406,6 @@ export class WorkflowAdmin extends WorkerEntrypoint<Env, { workflow: string }> {
     }
     return made;
   }
-
-  async #step({ id, name, type }: WorkflowRequest & { op: "step" }): Promise<unknown> {
-    const snapshot = (await this.#instance(id).snapshot()) as Snapshot | undefined;
-    if (!snapshot) throw workflowError("instance.not_found", "Instance does not exist");
-    const { steps } = instanceDetails(snapshot, { order: "asc", simple: false });
-    const step = steps.find((one) => one.name === name && one.type === type);
-    if (!step) throw workflowError("instance.step_not_found", `There is no step "${name}"`);
-    const failure = step["error"] ?? (step["attempts"] as { error?: unknown }[] | undefined)?.at(-1)?.error ?? null;
-    const isDone = step["success"] === true || (type === "waitForEvent" && step["finished"] === true && !failure);
-    const isFailed = step["success"] === false || (type === "waitForEvent" && failure !== null);
-    const pending = type === "waitForEvent" ? "waiting" : "running";
-    return {
-      status: isDone ? "complete" : isFailed ? "errored" : pending,
-      error: isDone ? null : failure,
-      output: isDone ? step["output"] : null,
-      ...(type === "waitForEvent" ? { event_type: step["event_type"] } : {}),
-    };
-  }
 }
 
 export default {
@@ -440,28 +429,6 @@ function heardOf(key: string): Set<string> {
   const known = heard.get(key) ?? new Set<string>();
   heard.set(key, known);
   return known;
-}
-
-/** Bytes of a value as JSON; 0 for what JSON cannot say, which the engine looks at. */
-function sizeOf(value: unknown): number {
-  try {
-    const text = JSON.stringify(value) ?? "";
-    return text.length > workflowLimits.valueBytes ? text.length : new TextEncoder().encode(text).length;
-  } catch {
-    return 0;
-  }
-}
-
-/** In the engine's manner. */
-function workflowError(code: string, message: string): Error {
-  return Object.assign(new Error(`(${code}) ${message}`), { name: "WorkflowError" });
-}
-
-function unless(expected: RegExp): (error: unknown) => undefined {
-  return (error) => {
-    if (!(error instanceof Error) || !expected.test(error.message)) throw error;
-    return undefined;
-  };
 }
 
 async function atMost<T>(atOnce: number, items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
