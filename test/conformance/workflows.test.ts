@@ -103,6 +103,9 @@ test.each([
 test.each([
   ["fails", /never works/],
   ["fatal", /cannot be|NonRetryableError/],
+  ["long", /step.sleep "long" waits longer than 365 days/],
+  ["patient", /step.waitForEvent "patient" waits longer than 365 days/],
+  ["distant", /step.sleepUntil "distant" waits longer than 365 days/],
   ["slow", /Execution timed out after 100ms/],
   ["large", /output is too large. Maximum allowed size is 1MiB/],
 ])("a step that %s ends its instance", async (kind, message) => {

@@ -55,6 +55,9 @@ export class Orders extends WorkflowEntrypoint {
           return `${error.name}: ${error.message}`;
         }
       },
+      long: async () => step.sleep("long", "366 days"),
+      patient: async () => step.waitForEvent("patient", { type: "never", timeout: "2 years" }),
+      distant: async () => step.sleepUntil("distant", Date.now() + 366 * 24 * 60 * 60 * 1000),
       busy: async () =>
         step.do("busy", async () => {
           const beside = ++busy;
